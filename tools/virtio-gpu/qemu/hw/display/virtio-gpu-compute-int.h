@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-gpu compute device: what its commands (virtio-gpu-compute.c) and its
+ * contexts (virtio-gpu-compute-ctx.c) share
+ */
+#ifndef HW_DISPLAY_VIRTIO_GPU_COMPUTE_INT_H
+#define HW_DISPLAY_VIRTIO_GPU_COMPUTE_INT_H
+
+#include "exec/memory.h"
+#include "hw/virtio/virtio-gpu-compute.h"
+#include "virtio-gpu-compute-mem.h"
+
+/* A resource that a context's worker has mapped, is mapping or unmapping. */
+typedef struct ComputeMapping {
+    ComputeContext *ctx;
+    ComputeResource *res;
+    bool unmapping;
+    QTAILQ_ENTRY(ComputeMapping) next_of_ctx;
+    QTAILQ_ENTRY(ComputeMapping) next_of_res;
+} ComputeMapping;
+
+struct ComputeResource {
+    uint32_t id;
+    uint32_t blob_mem;
+    uint64_t blob_id;
+    uint64_t size;
+    bool readonly;
+    bool mappable;
+    bool creating;              /* until the worker has answered RES_MAP */
+    bool unrefd;                /* id is not in use any more */
+    uint64_t unref_cmd;         /* serial of the command to answer, or 0 */
+    GArray *runs;               /* NULL once they cannot be needed again */
+
+    /* memory that QEMU made, VIRTIO_GPU_BLOB_MEM_HOST3D */
+    int fd;                     /* -1 if there is none */
+    bool mapped;                /* into hostmem */
+    uint64_t map_offset;        /* where there */
+
+    GArray *waiting;            /* serials of commands, in their order */
+    QTAILQ_HEAD(, ComputeMapping) mappings;
+    QTAILQ_ENTRY(ComputeResource) next;
+};
+
+/* What a worker is asked to do. */
+typedef struct ComputeRequest {
+    enum vgpu_msg_type type;
+    uint64_t serial;
+    uint64_t cmd;               /* serial of the command to answer, or 0 */
+    ComputeMapping *mapping;    /* RES_MAP, RES_UNMAP */
+    uint32_t ring_idx;          /* SUBMIT */
+    uint32_t total;             /* runs of RES_MAP, bytes of SUBMIT */
+    uint32_t sent;              /* of total */
+    QTAILQ_ENTRY(ComputeRequest) next;
+} ComputeRequest;
+
+enum compute_ctx_state {
+    COMPUTE_CTX_STARTING,       /* nothing is sent before CTX_READY */
+    COMPUTE_CTX_RUNNING,
+    COMPUTE_CTX_LOST,           /* the worker is dead, the id still in use */
+};
+
+struct ComputeContext {
+    VirtIOGPUCompute *s;
+    uint32_t id;
+    uint64_t serial;            /* names it towards the spawner */
+    enum compute_ctx_state state;
+    bool killed;
+    bool destroyed;             /* id is not in use any more */
+    int sock;
+    int pidfd;                  /* of the worker, -1 before CTX_READY */
+    bool blocked;               /* sock cannot be written to */
+    uint64_t create_cmd;        /* serials of the commands to answer, or 0 */
+    uint64_t destroy_cmd;
+    uint32_t nr_maps;           /* RES_MAP requests in sent */
+    QTAILQ_HEAD(, ComputeRequest) queue;
+    QTAILQ_HEAD(, ComputeRequest) sent;
+    QTAILQ_HEAD(, ComputeMapping) mappings;
+    QTAILQ_ENTRY(ComputeContext) next;
+};
+
+/* virtio-gpu-compute-ctx.c */
+
+/**
+ * compute_server_hello() - shake hands with the server
+ * @s: the device; capsets are filled in
+ * @errp: set if there is no server that QEMU can use
+ *
+ * Returns: false on error
+ */
+bool compute_server_hello(VirtIOGPUCompute *s, Error **errp);
+
+/**
+ * compute_ctx_new() - have a worker process started
+ * @s: the device
+ * @id: of the context
+ * @capset_id: what the context speaks
+ * @name: of the context, for messages
+ * @errp: set on error
+ *
+ * Returns: the context, or NULL
+ */
+ComputeContext *compute_ctx_new(VirtIOGPUCompute *s, uint32_t id,
+                                uint32_t capset_id, const char *name,
+                                Error **errp);
+
+/**
+ * compute_ctx_request() - ask a context's worker for something
+ * @ctx: the context, not lost
+ * @req: allocated, with type and what belongs to it; owned by @ctx from now on
+ *
+ * compute_request_done() or compute_request_lost() follows.
+ */
+void compute_ctx_request(ComputeContext *ctx, ComputeRequest *req);
+
+/**
+ * compute_ctx_kill() - kill a context's worker
+ * @ctx: the context
+ *
+ * compute_ctx_gone() follows when it is dead. A context that is starting has
+ * no memory that a worker could use: the caller need not wait there.
+ */
+void compute_ctx_kill(ComputeContext *ctx);
+
+/**
+ * compute_ctx_gone() - clean up after a worker
+ * @ctx: the context, its worker cannot access memory any more; freed if it is
+ *       destroyed
+ */
+void compute_ctx_gone(ComputeContext *ctx);
+
+/**
+ * compute_ctx_wait() - wait for the end of a killed worker
+ * @ctx: the context
+ * @deadline: in ms of QEMU_CLOCK_REALTIME
+ *
+ * Returns: whether it is dead
+ */
+bool compute_ctx_wait(ComputeContext *ctx, int64_t deadline);
+
+/* virtio-gpu-compute.c, called by virtio-gpu-compute-ctx.c */
+
+/**
+ * compute_answer() - answer a deferred command
+ * @s: the device
+ * @cmd: its serial; 0 and those that a reset has dropped are ignored
+ * @type: of the response, without data
+ *
+ * The answer leaves with the next compute_flush_answers(), or later if it would
+ * overtake another one on the global timeline.
+ */
+void compute_answer(VirtIOGPUCompute *s, uint64_t cmd, uint32_t type);
+void compute_flush_answers(VirtIOGPUCompute *s);
+
+/**
+ * compute_request_done() - a worker has answered
+ * @ctx: the context
+ * @req: the request, freed by the caller
+ * @status: 0 or an errno
+ */
+void compute_request_done(ComputeContext *ctx, ComputeRequest *req,
+                          uint32_t status);
+
+/**
+ * compute_request_lost() - a worker has died before it answered
+ * @ctx: the context
+ * @req: the request, freed by the caller
+ */
+void compute_request_lost(ComputeContext *ctx, ComputeRequest *req);
+
+/**
+ * compute_mapping_free() - a worker has no access to a resource any more
+ * @s: the device
+ * @m: the mapping
+ */
+void compute_mapping_free(VirtIOGPUCompute *s, ComputeMapping *m);
+
+/**
+ * compute_release() - allow migration if nothing is in use any more
+ * @s: the device
+ */
+void compute_release(VirtIOGPUCompute *s);
+
+#endif

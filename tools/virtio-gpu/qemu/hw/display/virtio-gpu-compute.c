@@ -1,0 +1,1385 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-gpu compute device
+ *
+ * A virtio-gpu without GL whose contexts live in worker processes of
+ * vgpu-compute-server, one each. The device checks what the guest wants, hands
+ * it on and answers when the worker has. See
+ * docs/system/devices/virtio-gpu-compute.rst.
+ *
+ * The rule that everything here serves: the guest may reuse memory as soon as
+ * RESOURCE_UNREF, CTX_DETACH_RESOURCE or a reset has been answered, so that is
+ * not before no worker can access it.
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/bitops.h"
+#include "qemu/error-report.h"
+#include "qemu/iov.h"
+#include "qemu/log.h"
+#include "qemu/main-loop.h"
+#include "qemu/memfd.h"
+#include "qemu/module.h"
+#include "qemu/timer.h"
+#include "hw/qdev-properties.h"
+#include "hw/qdev-properties-system.h"
+#include "hw/virtio/virtio.h"
+#include "hw/virtio/virtio-gpu-bswap.h"
+#include "migration/blocker.h"
+#include "system/runstate.h"
+#include "virtio-gpu-compute-int.h"
+#include "trace.h"
+
+/* Bounds on what a guest can make QEMU keep. */
+#define COMPUTE_MAX_RESOURCES   65536
+#define COMPUTE_MAX_RUNS        (1024 * 1024)   /* 32 MiB of ComputeRun */
+/* Each takes a mapping of QEMU's address space. */
+#define COMPUTE_MAX_MAPPED      256
+
+typedef struct ComputeCommand {
+    struct virtio_gpu_ctrl_command base;
+    uint32_t answer;            /* type of the response once known, or 0 */
+    bool waits_turn;            /* not processed yet, see compute_overtakes() */
+} ComputeCommand;
+
+static ComputeCommand *to_compute_command(struct virtio_gpu_ctrl_command *cmd)
+{
+    return container_of(cmd, ComputeCommand, base);
+}
+
+/* Answers */
+
+static uint32_t G_GNUC_PRINTF(3, 4)
+compute_refuse(const struct virtio_gpu_ctrl_command *cmd, uint32_t type,
+               const char *fmt, ...)
+{
+    if (qemu_loglevel_mask(LOG_GUEST_ERROR)) {
+        g_autofree char *why = NULL;
+        va_list ap;
+
+        va_start(ap, fmt);
+        why = g_strdup_vprintf(fmt, ap);
+        va_end(ap);
+        qemu_log("virtio-gpu-compute: command 0x%x refused: %s\n",
+                 cmd->cmd_hdr.type, why);
+    }
+    return type;
+}
+
+static uint32_t compute_response_type(uint32_t status)
+{
+    switch (status) {
+    case 0:
+        return VIRTIO_GPU_RESP_OK_NODATA;
+    case ENOMEM:
+    case ENOSPC:
+    case E2BIG:
+        return VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
+    case EINVAL:
+        return VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
+    default:
+        return VIRTIO_GPU_RESP_ERR_UNSPEC;
+    }
+}
+
+/*
+ * Fences without a ring are one timeline for the whole device: the guest takes
+ * the answer to one for the end of all before it, in whatever context.
+ */
+static bool
+compute_on_global_timeline(const struct virtio_gpu_ctrl_command *cmd)
+{
+    return (cmd->cmd_hdr.flags & (VIRTIO_GPU_FLAG_FENCE |
+                                  VIRTIO_GPU_FLAG_INFO_RING_IDX)) ==
+           VIRTIO_GPU_FLAG_FENCE;
+}
+
+/* Would an answer to @cmd overtake another one on the global timeline? */
+static bool compute_overtakes(VirtIOGPU *g,
+                              const struct virtio_gpu_ctrl_command *cmd)
+{
+    const struct virtio_gpu_ctrl_command *other;
+
+    if (!compute_on_global_timeline(cmd)) {
+        return false;
+    }
+    QTAILQ_FOREACH(other, &g->deferq, next) {
+        if (other == cmd) {
+            return false;
+        }
+        if (compute_on_global_timeline(other)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t compute_defer(VirtIOGPU *g, struct virtio_gpu_ctrl_command *cmd)
+{
+    return cmd->serial ?: virtio_gpu_defer_cmd(g, cmd);
+}
+
+/* For commands that are answered with data, before they do anything. */
+static bool compute_wait_turn(VirtIOGPU *g, struct virtio_gpu_ctrl_command *cmd)
+{
+    if (!compute_overtakes(g, cmd)) {
+        return false;
+    }
+    compute_defer(g, cmd);
+    to_compute_command(cmd)->waits_turn = true;
+    return true;
+}
+
+static void compute_answer_cmd(VirtIOGPUCompute *s,
+                               struct virtio_gpu_ctrl_command *cmd,
+                               uint32_t type)
+{
+    VirtIOGPU *g = VIRTIO_GPU(s);
+
+    if (!cmd->serial && !compute_overtakes(g, cmd)) {
+        virtio_gpu_ctrl_response_nodata(g, cmd, type);
+        return;
+    }
+    compute_defer(g, cmd);
+    to_compute_command(cmd)->answer = type;
+    s->flush_answers = true;
+}
+
+void compute_answer(VirtIOGPUCompute *s, uint64_t serial, uint32_t type)
+{
+    struct virtio_gpu_ctrl_command *cmd;
+
+    cmd = serial ? virtio_gpu_find_deferred(VIRTIO_GPU(s), serial) : NULL;
+    if (cmd) {
+        compute_answer_cmd(s, cmd, type);
+    }
+}
+
+static void compute_dispatch(VirtIOGPUCompute *s,
+                             struct virtio_gpu_ctrl_command *cmd);
+
+void compute_flush_answers(VirtIOGPUCompute *s)
+{
+    VirtIOGPU *g = VIRTIO_GPU(s);
+    struct virtio_gpu_ctrl_command *cmd, *next;
+    bool blocked = false;
+
+    if (!s->flush_answers) {
+        return;
+    }
+    s->flush_answers = false;
+
+    QTAILQ_FOREACH_SAFE(cmd, &g->deferq, next, next) {
+        ComputeCommand *c = to_compute_command(cmd);
+        bool ordered = compute_on_global_timeline(cmd);
+
+        if (c->waits_turn && !blocked) {
+            c->waits_turn = false;
+            compute_dispatch(s, cmd);
+        }
+        if (c->answer && !(ordered && blocked)) {
+            virtio_gpu_ctrl_response_nodata(g, cmd, c->answer);
+        }
+        if (cmd->finished) {
+            virtio_gpu_free_deferred(g, cmd);
+        } else {
+            blocked |= ordered;
+        }
+    }
+}
+
+/* As long as workers may access guest RAM it must stay where it is. */
+
+static bool compute_acquire(VirtIOGPUCompute *s)
+{
+    Error *err = NULL;
+
+    if (s->in_use) {
+        return true;
+    }
+
+    error_setg(&s->in_use_blocker,
+               "virtio-gpu-compute: the guest is using contexts on this host");
+    if (migrate_add_blocker(&s->in_use_blocker, &err) < 0) {
+        goto fail;
+    }
+    if (ram_block_discard_disable(true)) {
+        error_setg(&err, "a device that discards guest RAM is in use, "
+                   "such as virtio-mem");
+        migrate_del_blocker(&s->in_use_blocker);
+        goto fail;
+    }
+    s->in_use = true;
+    return true;
+
+fail:
+    if (!s->in_use_error_reported) {
+        error_prepend(&err, "virtio-gpu-compute: contexts are refused: ");
+        warn_report_err(err);
+        s->in_use_error_reported = true;
+    } else {
+        error_free(err);
+    }
+    return false;
+}
+
+void compute_release(VirtIOGPUCompute *s)
+{
+    if (s->in_use && !s->nr_contexts && !s->nr_resources) {
+        ram_block_discard_disable(false);
+        migrate_del_blocker(&s->in_use_blocker);
+        s->in_use = false;
+        s->in_use_error_reported = false;
+    }
+}
+
+/* Blobs in hostmem */
+
+/*
+ * All of hostmem is one RAM region for as long as the device lives, and blobs
+ * are mapped over their part of it: mapping one changes no memory topology.
+ * That would take a memory slot of the accelerator for each, and under TCG a
+ * vCPU could for a moment take one region for another (its TLB has indices of
+ * sections) and lose a notification. What is no blob is private memory.
+ */
+static bool compute_hostmem_fill(VirtIOGPUCompute *s, uint64_t offset,
+                                 uint64_t size)
+{
+    return mmap((uint8_t *)s->hostmem_ptr + offset, size,
+                PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+                -1, 0) != MAP_FAILED;
+}
+
+static bool compute_hostmem_init(VirtIOGPUCompute *s, Error **errp)
+{
+    VirtIOGPUBase *b = VIRTIO_GPU_BASE(s);
+    uint64_t size = b->conf.hostmem;
+    void *ptr;
+
+    ptr = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+               MAP_NORESERVE, -1, 0);
+    if (ptr == MAP_FAILED) {
+        error_setg_errno(errp, errno, "cannot reserve %" PRIu64 " bytes of "
+                         "address space: use a smaller hostmem=", size);
+        return false;
+    }
+    s->hostmem_ptr = ptr;
+    if (!compute_hostmem_fill(s, 0, size)) {
+        error_setg_errno(errp, errno, "cannot map hostmem=%" PRIu64, size);
+        return false;
+    }
+    memory_region_init_ram_ptr(&s->hostmem_ram, OBJECT(s),
+                               "virtio-gpu-compute-hostmem", size, ptr);
+    memory_region_add_subregion(&b->hostmem, 0, &s->hostmem_ram);
+    return true;
+}
+
+static bool compute_blob_map(VirtIOGPUCompute *s, ComputeResource *res,
+                             uint64_t offset)
+{
+    if (mmap((uint8_t *)s->hostmem_ptr + offset, res->size,
+             PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, res->fd,
+             0) == MAP_FAILED) {
+        return false;
+    }
+    res->mapped = true;
+    res->map_offset = offset;
+    s->nr_mapped++;
+    return true;
+}
+
+static void compute_blob_unmap(VirtIOGPUCompute *s, ComputeResource *res)
+{
+    if (!compute_hostmem_fill(s, res->map_offset, res->size)) {
+        /* the guest keeps a blob that nobody else uses: no harm but memory */
+        warn_report_once("virtio-gpu-compute: cannot unmap a blob: %s",
+                         strerror(errno));
+    }
+    res->mapped = false;
+    s->nr_mapped--;
+}
+
+/* Resources */
+
+static ComputeResource *compute_resource_find(VirtIOGPUCompute *s, uint32_t id)
+{
+    return g_hash_table_lookup(s->resource_ids, GUINT_TO_POINTER(id));
+}
+
+static ComputeMapping *compute_mapping_find(ComputeResource *res,
+                                            ComputeContext *ctx)
+{
+    ComputeMapping *m;
+
+    QTAILQ_FOREACH(m, &res->mappings, next_of_res) {
+        if (m->ctx == ctx && !m->unmapping) {
+            return m;
+        }
+    }
+    return NULL;
+}
+
+static void compute_resource_map(ComputeResource *res, ComputeContext *ctx,
+                                 uint64_t cmd)
+{
+    ComputeMapping *m = g_new0(ComputeMapping, 1);
+    ComputeRequest *req = g_new0(ComputeRequest, 1);
+
+    m->ctx = ctx;
+    m->res = res;
+    QTAILQ_INSERT_TAIL(&ctx->mappings, m, next_of_ctx);
+    QTAILQ_INSERT_TAIL(&res->mappings, m, next_of_res);
+
+    req->type = VGPU_MSG_RES_MAP;
+    req->cmd = cmd;
+    req->mapping = m;
+    req->total = res->runs->len;
+    compute_ctx_request(ctx, req);
+}
+
+static void compute_resource_unmap(ComputeMapping *m, uint64_t cmd)
+{
+    ComputeRequest *req = g_new0(ComputeRequest, 1);
+
+    m->unmapping = true;
+    req->type = VGPU_MSG_RES_UNMAP;
+    req->cmd = cmd;
+    req->mapping = m;
+    compute_ctx_request(m->ctx, req);
+}
+
+static void compute_resource_drop_runs(VirtIOGPUCompute *s,
+                                       ComputeResource *res)
+{
+    if (res->runs) {
+        s->nr_runs -= res->runs->len;
+        compute_runs_free(res->runs);
+        res->runs = NULL;
+    }
+}
+
+static void compute_resource_free(VirtIOGPUCompute *s, ComputeResource *res)
+{
+    trace_virtio_gpu_compute_res_free(res->id);
+    if (!res->unrefd) {
+        g_hash_table_remove(s->resource_ids, GUINT_TO_POINTER(res->id));
+    }
+    QTAILQ_REMOVE(&s->resources, res, next);
+    s->nr_resources--;
+    compute_resource_drop_runs(s, res);
+    if (res->fd >= 0) {
+        VIRTIO_GPU(s)->hostmem -= res->size;
+        close(res->fd);
+    }
+    g_array_unref(res->waiting);
+    g_free(res);
+    compute_release(s);
+}
+
+/* An unref'd resource lives until nobody has access to its memory. */
+static void compute_resource_check_gone(VirtIOGPUCompute *s,
+                                        ComputeResource *res)
+{
+    if (res->unrefd && QTAILQ_EMPTY(&res->mappings)) {
+        compute_answer(s, res->unref_cmd, VIRTIO_GPU_RESP_OK_NODATA);
+        compute_resource_free(s, res);
+    }
+}
+
+static void compute_resource_unref(VirtIOGPUCompute *s, ComputeResource *res,
+                                   uint64_t cmd)
+{
+    ComputeMapping *m;
+
+    g_hash_table_remove(s->resource_ids, GUINT_TO_POINTER(res->id));
+    res->unrefd = true;
+    res->unref_cmd = cmd;
+    if (res->mapped) {
+        compute_blob_unmap(s, res);
+    }
+    QTAILQ_FOREACH(m, &res->mappings, next_of_res) {
+        if (!m->unmapping) {
+            compute_resource_unmap(m, 0);
+        }
+    }
+    compute_resource_check_gone(s, res);
+}
+
+/*
+ * Commands on a resource have to keep their order: those that cannot be
+ * processed before an earlier one has been answered wait at the resource.
+ */
+static uint32_t compute_resource_wait(VirtIOGPUCompute *s, ComputeResource *res,
+                                      struct virtio_gpu_ctrl_command *cmd)
+{
+    uint64_t serial = compute_defer(VIRTIO_GPU(s), cmd);
+
+    g_array_append_val(res->waiting, serial);
+    return 0;
+}
+
+/* @res may be freed */
+static void compute_resource_redo_waiting(VirtIOGPUCompute *s,
+                                          ComputeResource *res)
+{
+    VirtIOGPU *g = VIRTIO_GPU(s);
+    g_autoptr(GArray) waiting = res->waiting;
+    struct virtio_gpu_ctrl_command *cmd;
+    guint i;
+
+    res->waiting = g_array_new(false, false, sizeof(uint64_t));
+    for (i = 0; i < waiting->len; i++) {
+        cmd = virtio_gpu_find_deferred(g, g_array_index(waiting, uint64_t, i));
+        if (cmd) {
+            compute_dispatch(s, cmd);
+            if (cmd->finished) {
+                virtio_gpu_free_deferred(g, cmd);
+                /* others may have waited for that one */
+                s->flush_answers = true;
+            }
+        }
+    }
+}
+
+static void compute_resource_created(VirtIOGPUCompute *s, ComputeResource *res,
+                                     bool success)
+{
+    res->creating = false;
+    /* belongs to its context, which has it now and is not given it again */
+    compute_resource_drop_runs(s, res);
+    if (!success) {
+        /* those that wait will not find it */
+        g_hash_table_remove(s->resource_ids, GUINT_TO_POINTER(res->id));
+        res->unrefd = true;
+        compute_resource_redo_waiting(s, res);
+        compute_resource_check_gone(s, res);
+        return;
+    }
+    compute_resource_redo_waiting(s, res);
+}
+
+void compute_mapping_free(VirtIOGPUCompute *s, ComputeMapping *m)
+{
+    ComputeResource *res = m->res;
+
+    QTAILQ_REMOVE(&m->ctx->mappings, m, next_of_ctx);
+    QTAILQ_REMOVE(&res->mappings, m, next_of_res);
+    g_free(m);
+    if (res->creating) {
+        compute_resource_created(s, res, false);
+    } else {
+        compute_resource_check_gone(s, res);
+    }
+}
+
+void compute_request_done(ComputeContext *ctx, ComputeRequest *req,
+                          uint32_t status)
+{
+    ComputeMapping *m = req->mapping;
+
+    compute_answer(ctx->s, req->cmd, compute_response_type(status));
+    switch (req->type) {
+    case VGPU_MSG_RES_MAP:
+        if (!status) {
+            if (m->res->creating) {
+                compute_resource_created(ctx->s, m->res, true);
+            }
+            break;
+        }
+        /*
+         * The guest has seen an error if it created the resource. It does not
+         * look for one if it attached it: don't let it go on without.
+         */
+        if (!m->res->creating) {
+            compute_ctx_kill(ctx);
+            break;
+        }
+        /* fall through */
+    case VGPU_MSG_RES_UNMAP:
+        compute_mapping_free(ctx->s, m);
+        break;
+    default:
+        break;
+    }
+}
+
+void compute_request_lost(ComputeContext *ctx, ComputeRequest *req)
+{
+    /* what is to be unmapped is unmapped by the worker's death */
+    compute_answer(ctx->s, req->cmd,
+                   req->type == VGPU_MSG_RES_UNMAP ?
+                   VIRTIO_GPU_RESP_OK_NODATA : VIRTIO_GPU_RESP_ERR_UNSPEC);
+}
+
+/*
+ * Commands. Each function returns the type of the response, or 0 if it has sent
+ * one or there will be one later.
+ */
+
+/* Guest memory is read once: the header is in cmd->cmd_hdr already. */
+#define COMPUTE_FILL_CMD(cmd, out)                                          \
+    (iov_to_buf((cmd)->elem.out_sg, (cmd)->elem.out_num, 0,                 \
+                &(out), sizeof(out)) == sizeof(out))
+
+#define COMPUTE_REFUSE_SHORT(cmd)                                           \
+    compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "too short")
+
+/* Contexts are few: the list is as good as anything. */
+static ComputeContext *compute_ctx_find(VirtIOGPUCompute *s, uint32_t id)
+{
+    ComputeContext *ctx;
+
+    QTAILQ_FOREACH(ctx, &s->contexts, next) {
+        if (ctx->id == id && !ctx->destroyed) {
+            return ctx;
+        }
+    }
+    return NULL;
+}
+
+static uint32_t compute_refuse_ctx(const struct virtio_gpu_ctrl_command *cmd,
+                                   const ComputeContext *ctx)
+{
+    if (!ctx) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_CONTEXT_ID,
+                              "no context %" PRIu32, cmd->cmd_hdr.ctx_id);
+    }
+    return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_UNSPEC,
+                          "context %" PRIu32 " is lost", ctx->id);
+}
+
+static bool compute_ctx_usable(const ComputeContext *ctx)
+{
+    return ctx && ctx->state != COMPUTE_CTX_LOST && !ctx->killed;
+}
+
+static uint32_t compute_refuse_res(const struct virtio_gpu_ctrl_command *cmd,
+                                   uint32_t id)
+{
+    return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID,
+                          "no resource %" PRIu32 " for that", id);
+}
+
+static const struct vgpu_msg_capset *
+compute_capset_find(const VirtIOGPUCompute *s, uint32_t id)
+{
+    uint32_t i;
+
+    for (i = 0; i < s->nr_capsets; i++) {
+        if (s->capsets[i].id == id) {
+            return &s->capsets[i];
+        }
+    }
+    return NULL;
+}
+
+static uint32_t compute_cmd_get_capset_info(VirtIOGPUCompute *s,
+                                            struct virtio_gpu_ctrl_command *cmd)
+{
+    struct virtio_gpu_get_capset_info info;
+    struct virtio_gpu_resp_capset_info resp = {};
+    const struct vgpu_msg_capset *capset;
+
+    if (!COMPUTE_FILL_CMD(cmd, info)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    info.capset_index = le32_to_cpu(info.capset_index);
+    if (info.capset_index >= s->nr_capsets) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+                              "no capset with index %" PRIu32,
+                              info.capset_index);
+    }
+
+    capset = &s->capsets[info.capset_index];
+    resp.hdr.type = VIRTIO_GPU_RESP_OK_CAPSET_INFO;
+    resp.capset_id = cpu_to_le32(capset->id);
+    resp.capset_max_version = cpu_to_le32(capset->max_version);
+    resp.capset_max_size = cpu_to_le32(capset->size);
+    virtio_gpu_ctrl_response(VIRTIO_GPU(s), cmd, &resp.hdr, sizeof(resp));
+    return 0;
+}
+
+static uint32_t compute_cmd_get_capset(VirtIOGPUCompute *s,
+                                       struct virtio_gpu_ctrl_command *cmd)
+{
+    g_autofree struct virtio_gpu_resp_capset *resp = NULL;
+    const struct vgpu_msg_capset *capset;
+    struct virtio_gpu_get_capset get;
+
+    if (!COMPUTE_FILL_CMD(cmd, get)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    capset = compute_capset_find(s, le32_to_cpu(get.capset_id));
+    if (!capset || le32_to_cpu(get.capset_version) > capset->max_version) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+                              "no capset %" PRIu32 " version %" PRIu32,
+                              le32_to_cpu(get.capset_id),
+                              le32_to_cpu(get.capset_version));
+    }
+
+    resp = g_malloc0(sizeof(*resp) + capset->size);
+    resp->hdr.type = VIRTIO_GPU_RESP_OK_CAPSET;
+    memcpy(resp->capset_data, capset->data, capset->size);
+    virtio_gpu_ctrl_response(VIRTIO_GPU(s), cmd, &resp->hdr,
+                             sizeof(*resp) + capset->size);
+    return 0;
+}
+
+static uint32_t compute_cmd_ctx_create(VirtIOGPUCompute *s,
+                                       struct virtio_gpu_ctrl_command *cmd)
+{
+    uint32_t id = cmd->cmd_hdr.ctx_id;
+    struct virtio_gpu_ctx_create create;
+    g_autofree char *name = NULL;
+    ComputeContext *ctx;
+    Error *err = NULL;
+    uint32_t capset_id;
+
+    if (!COMPUTE_FILL_CMD(cmd, create)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    if (!id || compute_ctx_find(s, id)) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_CONTEXT_ID,
+                              "context %" PRIu32 " cannot be made", id);
+    }
+    capset_id = le32_to_cpu(create.context_init);
+    if (!compute_capset_find(s, capset_id)) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+                              "no capset %" PRIu32 " for contexts", capset_id);
+    }
+    if (s->nr_contexts >= s->max_contexts) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY,
+                              "more than %" PRIu32 " contexts",
+                              s->max_contexts);
+    }
+    if (!compute_acquire(s)) {
+        return VIRTIO_GPU_RESP_ERR_UNSPEC;
+    }
+
+    name = g_strndup(create.debug_name,
+                     MIN(le32_to_cpu(create.nlen), sizeof(create.debug_name)));
+    trace_virtio_gpu_cmd_ctx_create(id, name);
+    ctx = compute_ctx_new(s, id, capset_id, name, &err);
+    if (!ctx) {
+        warn_report_once("virtio-gpu-compute: %s", error_get_pretty(err));
+        error_free(err);
+        compute_release(s);
+        return VIRTIO_GPU_RESP_ERR_UNSPEC;
+    }
+    ctx->create_cmd = compute_defer(VIRTIO_GPU(s), cmd);
+    return 0;
+}
+
+static uint32_t compute_cmd_ctx_destroy(VirtIOGPUCompute *s,
+                                        struct virtio_gpu_ctrl_command *cmd)
+{
+    ComputeContext *ctx = compute_ctx_find(s, cmd->cmd_hdr.ctx_id);
+
+    if (!ctx) {
+        return compute_refuse_ctx(cmd, ctx);
+    }
+    trace_virtio_gpu_cmd_ctx_destroy(ctx->id);
+    ctx->destroyed = true;
+    ctx->destroy_cmd = compute_defer(VIRTIO_GPU(s), cmd);
+    compute_ctx_kill(ctx);
+    if (ctx->state != COMPUTE_CTX_RUNNING) {
+        compute_ctx_gone(ctx);
+    }
+    return 0;
+}
+
+static uint32_t compute_cmd_attach(VirtIOGPUCompute *s,
+                                   struct virtio_gpu_ctrl_command *cmd)
+{
+    ComputeContext *ctx = compute_ctx_find(s, cmd->cmd_hdr.ctx_id);
+    struct virtio_gpu_ctx_resource attach;
+    ComputeResource *res;
+    uint32_t id;
+
+    if (!COMPUTE_FILL_CMD(cmd, attach)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    id = le32_to_cpu(attach.resource_id);
+    trace_virtio_gpu_cmd_ctx_res_attach(cmd->cmd_hdr.ctx_id, id);
+    if (!compute_ctx_usable(ctx)) {
+        return compute_refuse_ctx(cmd, ctx);
+    }
+    res = compute_resource_find(s, id);
+    if (!res) {
+        /* Linux attaches 2D resources, too; workers have no use for them */
+        return virtio_gpu_find_resource(VIRTIO_GPU(s), id) ?
+               VIRTIO_GPU_RESP_OK_NODATA : compute_refuse_res(cmd, id);
+    }
+    if (res->creating) {
+        return compute_resource_wait(s, res, cmd);
+    }
+    if (compute_mapping_find(res, ctx)) {
+        return VIRTIO_GPU_RESP_OK_NODATA;
+    }
+    if (res->blob_mem != VIRTIO_GPU_BLOB_MEM_GUEST) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+                              "resource %" PRIu32 " is of another context", id);
+    }
+    compute_resource_map(res, ctx, compute_defer(VIRTIO_GPU(s), cmd));
+    return 0;
+}
+
+static uint32_t compute_cmd_detach(VirtIOGPUCompute *s,
+                                   struct virtio_gpu_ctrl_command *cmd)
+{
+    ComputeContext *ctx = compute_ctx_find(s, cmd->cmd_hdr.ctx_id);
+    struct virtio_gpu_ctx_resource detach;
+    ComputeResource *res;
+    ComputeMapping *m;
+    uint32_t id;
+
+    if (!COMPUTE_FILL_CMD(cmd, detach)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    id = le32_to_cpu(detach.resource_id);
+    trace_virtio_gpu_cmd_ctx_res_detach(cmd->cmd_hdr.ctx_id, id);
+    if (!ctx) {
+        return compute_refuse_ctx(cmd, ctx);
+    }
+    res = compute_resource_find(s, id);
+    if (!res) {
+        return virtio_gpu_find_resource(VIRTIO_GPU(s), id) ?
+               VIRTIO_GPU_RESP_OK_NODATA : compute_refuse_res(cmd, id);
+    }
+    if (res->creating) {
+        return compute_resource_wait(s, res, cmd);
+    }
+    m = compute_mapping_find(res, ctx);
+    if (!m) {
+        return VIRTIO_GPU_RESP_OK_NODATA;
+    }
+    compute_resource_unmap(m, compute_defer(VIRTIO_GPU(s), cmd));
+    return 0;
+}
+
+/* Returns: false if @blob is not a combination that there is */
+static bool compute_blob_valid(VirtIOGPUCompute *s,
+                               const struct virtio_gpu_resource_create_blob *b)
+{
+    uint32_t userptr = VIRTIO_GPU_BLOB_FLAG_USE_USERPTR |
+                       VIRTIO_GPU_BLOB_FLAG_USERPTR_RDONLY;
+    uint32_t flags = b->blob_flags;
+
+    if (flags & userptr) {
+        return virtio_vdev_has_feature(VIRTIO_DEVICE(s),
+                                       VIRTIO_GPU_F_RESOURCE_USERPTR) &&
+               flags & VIRTIO_GPU_BLOB_FLAG_USE_USERPTR &&
+               !(flags & ~userptr) &&
+               ((b->blob_mem == VIRTIO_GPU_BLOB_MEM_GUEST && !b->blob_id) ||
+                b->blob_mem == VIRTIO_GPU_BLOB_MEM_HOST3D_GUEST);
+    }
+
+    if (flags & ~(VIRTIO_GPU_BLOB_FLAG_USE_MAPPABLE |
+                  VIRTIO_GPU_BLOB_FLAG_USE_SHAREABLE)) {
+        return false;
+    }
+    switch (b->blob_mem) {
+    case VIRTIO_GPU_BLOB_MEM_GUEST:
+    case VIRTIO_GPU_BLOB_MEM_HOST3D_GUEST:
+        return true;
+    case VIRTIO_GPU_BLOB_MEM_HOST3D:
+        return flags & VIRTIO_GPU_BLOB_FLAG_USE_MAPPABLE && !b->nr_entries;
+    default:
+        return false;
+    }
+}
+
+static GArray *
+compute_blob_runs(VirtIOGPUCompute *s, struct virtio_gpu_ctrl_command *cmd,
+                  const struct virtio_gpu_resource_create_blob *b,
+                  bool readonly, uint32_t *type)
+{
+    g_autofree struct virtio_gpu_mem_entry *entries = NULL;
+    size_t size = b->nr_entries * sizeof(*entries);
+    const char *why;
+    GArray *runs;
+
+    *type = VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
+    if (s->nr_runs + b->nr_entries > COMPUTE_MAX_RUNS) {
+        compute_refuse(cmd, *type, "too many entries of all resources");
+        return NULL;
+    }
+    *type = VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER;
+    if (b->nr_entries > COMPUTE_MAX_ENTRIES) {
+        compute_refuse(cmd, *type, "%" PRIu32 " entries, more than %d",
+                       b->nr_entries, COMPUTE_MAX_ENTRIES);
+        return NULL;
+    }
+    entries = g_malloc(size);
+    if (iov_to_buf(cmd->elem.out_sg, cmd->elem.out_num, sizeof(*b),
+                   entries, size) != size) {
+        compute_refuse(cmd, *type, "less than %" PRIu32 " entries",
+                       b->nr_entries);
+        return NULL;
+    }
+    runs = compute_map_entries(VIRTIO_DEVICE(s)->dma_as, s->ram_files, entries,
+                               b->nr_entries, b->size, readonly, &why);
+    if (!runs) {
+        compute_refuse(cmd, *type, "%s", why);
+    }
+    return runs;
+}
+
+/*
+ * QEMU makes the memory itself and seals it: a file that a worker could shrink
+ * would be a SIGBUS for the virtual machine.
+ */
+static int compute_blob_memfd(VirtIOGPUCompute *s,
+                              struct virtio_gpu_ctrl_command *cmd,
+                              uint64_t size, uint32_t *type)
+{
+    VirtIOGPU *g = VIRTIO_GPU(s);
+    int fd = -1;
+
+    *type = VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
+    if (size <= g->conf_max_hostmem &&
+        g->hostmem <= g->conf_max_hostmem - size) {
+        fd = qemu_memfd_create("virtio-gpu-blob", size, false, 0,
+                               F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL, NULL);
+    }
+    if (fd < 0) {
+        compute_refuse(cmd, *type, "no memory for a blob of %" PRIu64 " bytes",
+                       size);
+    }
+    return fd;
+}
+
+static uint32_t compute_cmd_create_blob(VirtIOGPUCompute *s,
+                                        struct virtio_gpu_ctrl_command *cmd)
+{
+    struct virtio_gpu_resource_create_blob blob;
+    ComputeContext *ctx = NULL;
+    ComputeResource *res;
+    GArray *runs = NULL;
+    bool readonly;
+    uint32_t type;
+    int fd = -1;
+
+    if (!COMPUTE_FILL_CMD(cmd, blob)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    virtio_gpu_create_blob_bswap(&blob);
+    trace_virtio_gpu_cmd_res_create_blob(blob.resource_id, blob.size);
+    if (!blob.resource_id || compute_resource_find(s, blob.resource_id) ||
+        virtio_gpu_find_resource(VIRTIO_GPU(s), blob.resource_id)) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID,
+                              "resource %" PRIu32 " cannot be made",
+                              blob.resource_id);
+    }
+    if (!compute_blob_valid(s, &blob)) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+                              "blob_mem 0x%x with flags 0x%x", blob.blob_mem,
+                              blob.blob_flags);
+    }
+    if (!blob.size || blob.size & (qemu_real_host_page_size() - 1)) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+                              "size 0x%" PRIx64, blob.size);
+    }
+    if (blob.blob_mem != VIRTIO_GPU_BLOB_MEM_GUEST) {
+        ctx = compute_ctx_find(s, cmd->cmd_hdr.ctx_id);
+        if (!compute_ctx_usable(ctx)) {
+            return compute_refuse_ctx(cmd, ctx);
+        }
+    }
+    if (s->nr_resources >= COMPUTE_MAX_RESOURCES) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY,
+                              "more than %d resources", COMPUTE_MAX_RESOURCES);
+    }
+
+    readonly = blob.blob_flags & VIRTIO_GPU_BLOB_FLAG_USERPTR_RDONLY;
+    if (blob.blob_mem == VIRTIO_GPU_BLOB_MEM_HOST3D) {
+        ComputeRun run = { .length = blob.size };
+
+        fd = compute_blob_memfd(s, cmd, blob.size, &type);
+        if (fd < 0) {
+            return type;
+        }
+        run.fd = fd;
+        runs = g_array_new(false, false, sizeof(ComputeRun));
+        g_array_append_val(runs, run);
+        VIRTIO_GPU(s)->hostmem += blob.size;
+    } else {
+        runs = compute_blob_runs(s, cmd, &blob, readonly, &type);
+        if (!runs) {
+            return type;
+        }
+    }
+
+    res = g_new0(ComputeResource, 1);
+    res->id = blob.resource_id;
+    res->blob_mem = blob.blob_mem;
+    res->blob_id = blob.blob_id;
+    res->size = blob.size;
+    res->readonly = readonly;
+    res->runs = runs;
+    res->fd = fd;
+    res->waiting = g_array_new(false, false, sizeof(uint64_t));
+    QTAILQ_INIT(&res->mappings);
+    QTAILQ_INSERT_TAIL(&s->resources, res, next);
+    g_hash_table_insert(s->resource_ids, GUINT_TO_POINTER(res->id), res);
+    s->nr_resources++;
+    s->nr_runs += runs->len;
+    trace_virtio_gpu_compute_res_create(res->id, res->size, runs->len,
+                                        res->readonly);
+
+    if (!compute_acquire(s)) {
+        compute_resource_free(s, res);
+        return VIRTIO_GPU_RESP_ERR_UNSPEC;
+    }
+    if (!ctx) {
+        return VIRTIO_GPU_RESP_OK_NODATA;
+    }
+    res->creating = true;
+    compute_resource_map(res, ctx, compute_defer(VIRTIO_GPU(s), cmd));
+    return 0;
+}
+
+static uint32_t compute_cmd_map_blob(VirtIOGPUCompute *s,
+                                     struct virtio_gpu_ctrl_command *cmd)
+{
+    struct virtio_gpu_base_conf *conf = &VIRTIO_GPU_BASE(s)->conf;
+    struct virtio_gpu_resource_map_blob map;
+    struct virtio_gpu_resp_map_info resp = {};
+    ComputeResource *res, *other;
+
+    if (!COMPUTE_FILL_CMD(cmd, map)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    virtio_gpu_map_blob_bswap(&map);
+    trace_virtio_gpu_compute_map_blob(map.resource_id, map.offset);
+    res = compute_resource_find(s, map.resource_id);
+    if (!res || res->fd < 0) {
+        return compute_refuse_res(cmd, map.resource_id);
+    }
+    if (res->creating) {
+        return compute_resource_wait(s, res, cmd);
+    }
+    if (res->mapped || map.offset & (qemu_real_host_page_size() - 1) ||
+        res->size > conf->hostmem || map.offset > conf->hostmem - res->size) {
+        goto invalid;
+    }
+    QTAILQ_FOREACH(other, &s->resources, next) {
+        if (other->mapped && map.offset < other->map_offset + other->size &&
+            other->map_offset < map.offset + res->size) {
+            goto invalid;
+        }
+    }
+    if (s->nr_mapped >= COMPUTE_MAX_MAPPED ||
+        !compute_blob_map(s, res, map.offset)) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY,
+                              "cannot map another blob");
+    }
+
+    resp.hdr.type = VIRTIO_GPU_RESP_OK_MAP_INFO;
+    resp.map_info = cpu_to_le32(VIRTIO_GPU_MAP_CACHE_CACHED);
+    virtio_gpu_ctrl_response(VIRTIO_GPU(s), cmd, &resp.hdr, sizeof(resp));
+    return 0;
+
+invalid:
+    return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+                          "resource %" PRIu32 " cannot be mapped at 0x%" PRIx64,
+                          map.resource_id, map.offset);
+}
+
+static uint32_t compute_cmd_unmap_blob(VirtIOGPUCompute *s,
+                                       struct virtio_gpu_ctrl_command *cmd)
+{
+    struct virtio_gpu_resource_unmap_blob unmap;
+    ComputeResource *res;
+
+    if (!COMPUTE_FILL_CMD(cmd, unmap)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    virtio_gpu_unmap_blob_bswap(&unmap);
+    trace_virtio_gpu_compute_unmap_blob(unmap.resource_id);
+    res = compute_resource_find(s, unmap.resource_id);
+    if (!res || res->fd < 0) {
+        return compute_refuse_res(cmd, unmap.resource_id);
+    }
+    if (res->creating) {
+        return compute_resource_wait(s, res, cmd);
+    }
+    if (!res->mapped) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+                              "resource %" PRIu32 " is not mapped", res->id);
+    }
+    compute_blob_unmap(s, res);
+    return VIRTIO_GPU_RESP_OK_NODATA;
+}
+
+static uint32_t compute_cmd_submit(VirtIOGPUCompute *s,
+                                   struct virtio_gpu_ctrl_command *cmd)
+{
+    ComputeContext *ctx = compute_ctx_find(s, cmd->cmd_hdr.ctx_id);
+    struct virtio_gpu_cmd_submit submit;
+    ComputeRequest *req;
+    uint32_t size;
+
+    if (!COMPUTE_FILL_CMD(cmd, submit)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    size = le32_to_cpu(submit.size);
+    trace_virtio_gpu_cmd_ctx_submit(cmd->cmd_hdr.ctx_id, size);
+    if (!compute_ctx_usable(ctx)) {
+        return compute_refuse_ctx(cmd, ctx);
+    }
+    if (size > VGPU_PROTO_MAX_SUBMIT ||
+        iov_size(cmd->elem.out_sg, cmd->elem.out_num) - sizeof(submit) < size) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+                              "submission of %" PRIu32 " bytes", size);
+    }
+
+    req = g_new0(ComputeRequest, 1);
+    req->type = VGPU_MSG_SUBMIT;
+    req->cmd = compute_defer(VIRTIO_GPU(s), cmd);
+    if (cmd->cmd_hdr.flags & VIRTIO_GPU_FLAG_INFO_RING_IDX) {
+        req->ring_idx = cmd->cmd_hdr.ring_idx;
+    }
+    req->total = size;
+    compute_ctx_request(ctx, req);
+    return 0;
+}
+
+/* What the 2D device can do with resources of its own. */
+static uint32_t compute_cmd_2d(VirtIOGPUCompute *s,
+                               struct virtio_gpu_ctrl_command *cmd)
+{
+    VirtIOGPU *g = VIRTIO_GPU(s);
+
+    virtio_gpu_simple_dispatch_cmd(g, cmd);
+    if (!cmd->finished && cmd->serial) {
+        /* the display was blocked meanwhile, which is over when it is drawn */
+        virtio_gpu_ctrl_response_nodata(g, cmd, VIRTIO_GPU_RESP_OK_NODATA);
+    }
+    return 0;
+}
+
+static uint32_t compute_cmd_create_2d(VirtIOGPUCompute *s,
+                                      struct virtio_gpu_ctrl_command *cmd)
+{
+    struct virtio_gpu_resource_create_2d create;
+
+    if (!COMPUTE_FILL_CMD(cmd, create)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    if (compute_resource_find(s, le32_to_cpu(create.resource_id))) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID,
+                              "resource %" PRIu32 " is in use",
+                              le32_to_cpu(create.resource_id));
+    }
+    return compute_cmd_2d(s, cmd);
+}
+
+static uint32_t compute_cmd_unref(VirtIOGPUCompute *s,
+                                  struct virtio_gpu_ctrl_command *cmd)
+{
+    struct virtio_gpu_resource_unref unref;
+    ComputeResource *res;
+
+    if (!COMPUTE_FILL_CMD(cmd, unref)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    res = compute_resource_find(s, le32_to_cpu(unref.resource_id));
+    if (!res) {
+        return compute_wait_turn(VIRTIO_GPU(s), cmd) ? 0
+                                                     : compute_cmd_2d(s, cmd);
+    }
+    trace_virtio_gpu_cmd_res_unref(res->id);
+    if (res->creating) {
+        return compute_resource_wait(s, res, cmd);
+    }
+    compute_resource_unref(s, res, compute_defer(VIRTIO_GPU(s), cmd));
+    return 0;
+}
+
+static void compute_dispatch(VirtIOGPUCompute *s,
+                             struct virtio_gpu_ctrl_command *cmd)
+{
+    VirtIOGPU *g = VIRTIO_GPU(s);
+    uint32_t type;
+
+    switch (cmd->cmd_hdr.type) {
+    case VIRTIO_GPU_CMD_CTX_CREATE:
+        type = compute_cmd_ctx_create(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_CTX_DESTROY:
+        type = compute_cmd_ctx_destroy(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_CTX_ATTACH_RESOURCE:
+        type = compute_cmd_attach(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_CTX_DETACH_RESOURCE:
+        type = compute_cmd_detach(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB:
+        type = compute_cmd_create_blob(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_RESOURCE_UNREF:
+        type = compute_cmd_unref(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB:
+        type = compute_cmd_unmap_blob(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_SUBMIT_3D:
+        type = compute_cmd_submit(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB:
+        type = compute_wait_turn(g, cmd) ? 0 : compute_cmd_map_blob(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_GET_CAPSET_INFO:
+        type = compute_wait_turn(g, cmd) ? 0
+                                         : compute_cmd_get_capset_info(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_GET_CAPSET:
+        type = compute_wait_turn(g, cmd) ? 0 : compute_cmd_get_capset(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_RESOURCE_CREATE_2D:
+        type = compute_wait_turn(g, cmd) ? 0 : compute_cmd_create_2d(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_GET_DISPLAY_INFO:
+    case VIRTIO_GPU_CMD_GET_EDID:
+    case VIRTIO_GPU_CMD_SET_SCANOUT:
+    case VIRTIO_GPU_CMD_RESOURCE_FLUSH:
+    case VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D:
+    case VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING:
+    case VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING:
+        type = compute_wait_turn(g, cmd) ? 0 : compute_cmd_2d(s, cmd);
+        break;
+    default:
+        type = compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_UNSPEC, "unknown");
+        break;
+    }
+    if (type) {
+        compute_answer_cmd(s, cmd, type);
+    }
+}
+
+static void compute_process_cmd(VirtIOGPU *g,
+                                struct virtio_gpu_ctrl_command *cmd)
+{
+    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(g);
+
+    VIRTIO_GPU_FILL_CMD(cmd->cmd_hdr);
+    virtio_gpu_ctrl_hdr_bswap(&cmd->cmd_hdr);
+    compute_dispatch(s, cmd);
+    compute_flush_answers(s);
+}
+
+static void compute_handle_ctrl(VirtIODevice *vdev, VirtQueue *vq)
+{
+    VirtIOGPU *g = VIRTIO_GPU(vdev);
+    ComputeCommand *cmd;
+
+    if (!virtio_queue_ready(vq)) {
+        return;
+    }
+    /*
+     * virtqueue_pop() alone has no barrier between asking for a notification
+     * and looking for more: what the guest adds in between would be missed.
+     */
+    do {
+        virtio_queue_set_notification(vq, 0);
+        while ((cmd = virtqueue_pop(vq, sizeof(*cmd)))) {
+            cmd->base.vq = vq;
+            cmd->base.error = 0;
+            cmd->base.finished = false;
+            cmd->base.serial = 0;
+            cmd->answer = 0;
+            cmd->waits_turn = false;
+            QTAILQ_INSERT_TAIL(&g->cmdq, &cmd->base, next);
+        }
+        virtio_queue_set_notification(vq, 1);
+    } while (!virtio_queue_empty(vq));
+    virtio_gpu_process_cmdq(g);
+}
+
+/* The device */
+
+/*
+ * The guest takes all memory back right after this: no worker may live. Nothing
+ * but waiting helps here; nothing else in this device waits.
+ */
+static void compute_drop_all(VirtIOGPUCompute *s)
+{
+    ComputeContext *ctx, *next_ctx;
+    ComputeResource *res, *next_res;
+    bool all_dead = true;
+    int64_t deadline;
+
+    virtio_gpu_drop_cmds(VIRTIO_GPU(s));
+    QTAILQ_FOREACH(ctx, &s->contexts, next) {
+        compute_ctx_kill(ctx);
+    }
+    deadline = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + s->kill_timeout_ms;
+    QTAILQ_FOREACH_SAFE(ctx, &s->contexts, next, next_ctx) {
+        ctx->destroyed = true;
+        ctx->destroy_cmd = 0;
+        if (ctx->state != COMPUTE_CTX_RUNNING ||
+            compute_ctx_wait(ctx, deadline)) {
+            compute_ctx_gone(ctx);
+        } else {
+            all_dead = false;
+        }
+    }
+    QTAILQ_FOREACH_SAFE(res, &s->resources, next, next_res) {
+        if (!res->unrefd) {
+            compute_resource_unref(s, res, 0);
+        }
+    }
+
+    if (!all_dead) {
+        error_report("virtio-gpu-compute: a worker did not die within %" PRIu32
+                     " ms and may still write to guest memory: "
+                     "stopping the virtual machine", s->kill_timeout_ms);
+        vm_stop(RUN_STATE_INTERNAL_ERROR);
+    }
+    s->flush_answers = false;
+}
+
+/* A system reset would allow it to go on, with a worker that still lives. */
+static void compute_vm_state_change(void *opaque, bool running, RunState state)
+{
+    VirtIOGPUCompute *s = opaque;
+    ComputeContext *ctx;
+
+    if (!running) {
+        return;
+    }
+    QTAILQ_FOREACH(ctx, &s->contexts, next) {
+        if (ctx->destroyed && !ctx->destroy_cmd) {
+            error_report("virtio-gpu-compute: a worker still lives: "
+                         "stopping the virtual machine");
+            qemu_system_vmstop_request_prepare();
+            qemu_system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
+            return;
+        }
+    }
+}
+
+static void compute_reset(VirtIODevice *vdev)
+{
+    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(vdev);
+
+    /* may release the big lock, so commands may come in until it returns */
+    virtio_gpu_reset(vdev);
+    compute_drop_all(s);
+}
+
+static void compute_realize(DeviceState *qdev, Error **errp)
+{
+    ERRP_GUARD();
+    VirtIOGPUBase *b = VIRTIO_GPU_BASE(qdev);
+    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(qdev);
+
+    if (!virtio_gpu_hostmem_enabled(b->conf)) {
+        error_setg(errp, "hostmem= is missing: contexts need memory that they "
+                   "share with the guest, use hostmem=256M");
+        return;
+    }
+    if (ram_block_discard_is_required()) {
+        error_setg(errp, "virtio-gpu-compute shares guest RAM with other "
+                   "processes: remove devices that discard it, such as "
+                   "virtio-mem");
+        return;
+    }
+    if (!compute_ram_check(s->ram_files, errp) ||
+        !compute_server_hello(s, errp) ||
+        !compute_hostmem_init(s, errp)) {
+        return;
+    }
+
+    QTAILQ_INIT(&s->contexts);
+    QTAILQ_INIT(&s->resources);
+    b->conf.flags |= BIT(VIRTIO_GPU_FLAG_COMPUTE_ENABLED) |
+                     BIT(VIRTIO_GPU_FLAG_BLOB_ENABLED) |
+                     BIT(VIRTIO_GPU_FLAG_CONTEXT_INIT_ENABLED) |
+                     BIT(VIRTIO_GPU_FLAG_RESOURCE_USERPTR_ENABLED);
+    b->virtio_config.num_capsets = cpu_to_le32(s->nr_capsets);
+    virtio_gpu_device_realize(qdev, errp);
+    if (*errp) {
+        qemu_chr_fe_set_handlers(&s->chr, NULL, NULL, NULL, NULL, NULL, NULL,
+                                 false);
+        return;
+    }
+    s->vm_state = qemu_add_vm_change_state_handler(compute_vm_state_change, s);
+}
+
+static void compute_unrealize(DeviceState *qdev)
+{
+    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(qdev);
+
+    compute_drop_all(s);
+    qemu_del_vm_change_state_handler(s->vm_state);
+    qemu_chr_fe_set_handlers(&s->chr, NULL, NULL, NULL, NULL, NULL, NULL,
+                             false);
+    virtio_gpu_device_unrealize(qdev);
+}
+
+static void compute_instance_init(Object *obj)
+{
+    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(obj);
+
+    s->ram_files = g_array_new(false, false, sizeof(ComputeRamFile));
+    s->resource_ids = g_hash_table_new(NULL, NULL);
+}
+
+static void compute_instance_finalize(Object *obj)
+{
+    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(obj);
+
+    if (s->hostmem_ptr) {
+        munmap(s->hostmem_ptr, VIRTIO_GPU_BASE(s)->conf.hostmem);
+    }
+    compute_ram_files_free(s->ram_files);
+    g_hash_table_unref(s->resource_ids);
+}
+
+static const Property compute_properties[] = {
+    DEFINE_PROP_CHR("chardev", VirtIOGPUCompute, chr),
+    DEFINE_PROP_UINT32("max-contexts", VirtIOGPUCompute, max_contexts, 64),
+    /*
+     * Killing a process and freeing its memory takes milliseconds. One that
+     * waits in a GPU driver dies when the driver gives up: 10 s is what amdgpu
+     * grants a compute job.
+     */
+    DEFINE_PROP_UINT32("x-kill-timeout-ms", VirtIOGPUCompute, kill_timeout_ms,
+                       10 * 1000),
+};
+
+static void compute_class_init(ObjectClass *klass, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(klass);
+    VirtioDeviceClass *vdc = VIRTIO_DEVICE_CLASS(klass);
+    VirtIOGPUClass *vgc = VIRTIO_GPU_CLASS(klass);
+
+    vgc->handle_ctrl = compute_handle_ctrl;
+    vgc->process_cmd = compute_process_cmd;
+    vdc->realize = compute_realize;
+    vdc->unrealize = compute_unrealize;
+    vdc->reset = compute_reset;
+    device_class_set_props(dc, compute_properties);
+}
+
+static const TypeInfo compute_types[] = {
+    {
+        .name = TYPE_VIRTIO_GPU_COMPUTE,
+        .parent = TYPE_VIRTIO_GPU,
+        .instance_size = sizeof(VirtIOGPUCompute),
+        .instance_init = compute_instance_init,
+        .instance_finalize = compute_instance_finalize,
+        .class_init = compute_class_init,
+    },
+};
+
+DEFINE_TYPES(compute_types)
+
+module_obj(TYPE_VIRTIO_GPU_COMPUTE);
+module_kconfig(VIRTIO_GPU);
+module_dep("hw-display-virtio-gpu");
