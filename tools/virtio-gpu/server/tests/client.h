@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tests' side of the protocol: a server, contexts, requests
+ *
+ * Every function asserts what it relies on, so that a test reads as what it is
+ * about.
+ */
+#ifndef TESTS_CLIENT_H
+#define TESTS_CLIENT_H
+
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+#include <sys/types.h>
+#include <cmocka.h>
+
+#include <linux/virtio_gpu_compute.h>
+
+#include "hw/virtio/virtio-gpu-compute-proto.h"
+
+/* How long anything may take that a sanitized server does, in milliseconds. */
+#define TIMEOUT_MS	60000
+
+/**
+ * struct server - a vgpu-compute-server under test
+ * @pid: the process
+ * @control: its control connection
+ * @tmp: its TMPDIR, made for it
+ * @capset: what it reported
+ */
+struct server {
+	pid_t pid;
+	int control;
+	char tmp[64];
+	struct virtio_gpu_compute_capset capset;
+};
+
+/**
+ * struct ctx - a context of it
+ * @serial: its name
+ * @sock: QEMU's end of its connection
+ * @pidfd: of its worker
+ * @shm: its shared blob, or NULL
+ * @seqno: of the last request
+ */
+struct ctx {
+	uint64_t serial;
+	int sock;
+	int pidfd;
+	uint8_t *shm;
+	uint32_t seqno;
+};
+
+#define SHM_SIZE	65536
+#define SHM_RES_ID	1000
+/* Where responses go, and how much room there is. */
+#define RSP_OFF		64
+#define RSP_ROOM	(SHM_SIZE - RSP_OFF)
+
+/**
+ * struct memory - "guest" memory: a memfd, shuffled into a resource
+ * @fd: read-write
+ * @rdonly_fd: another descriptor of it, O_RDONLY
+ * @addr: mapped in its own order
+ * @pages: size
+ */
+struct memory {
+	int fd;
+	int rdonly_fd;
+	uint8_t *addr;
+	size_t pages;
+};
+
+size_t page_size(void);
+
+/* Exit status of the server when run with these arguments, and its stderr. */
+int run_server(char *const argv[], char *err, size_t err_size);
+
+/* Started with --fd, not greeted. */
+void server_spawn(struct server *s, const char *opt1, const char *opt2);
+/* Started with --fd and up to two more options, greeted. */
+void server_start(struct server *s, const char *opt1, const char *opt2);
+/* Ends the connection; the server's exit status. Checks that nothing is left. */
+int server_stop(struct server *s);
+
+void send_msg(int sock, void *msg, size_t size, const int *fds, int nr_fds);
+/* Next message on a context's connection; its status. */
+uint32_t recv_done(int sock, uint32_t type, uint64_t serial, int *fd);
+/* The connection has ended. */
+void expect_eof(int sock);
+/* A process is dead. */
+void expect_dead(int pidfd);
+
+uint32_t ctx_create_status(struct server *s, struct ctx *c, uint32_t capset);
+/* With its shared blob. */
+void ctx_create(struct server *s, struct ctx *c);
+void ctx_close(struct ctx *c);
+
+void memory_create(struct memory *m, size_t pages);
+void memory_destroy(struct memory *m);
+/* Page @i of the resource in the memory. */
+uint8_t *memory_page(const struct memory *m, size_t i);
+uint32_t map_memory(struct ctx *c, uint32_t res_id, const struct memory *m,
+		    bool rdonly);
+uint32_t unmap(struct ctx *c, uint32_t res_id);
+
+uint32_t submit(struct ctx *c, const void *payload, uint32_t len);
+/* Fills the header, submits, checks seqno; ret of the response. */
+int32_t request(struct ctx *c, void *req, uint32_t len, uint32_t cmd);
+const void *response(const struct ctx *c);
+
+int32_t build(struct ctx *c, uint32_t program_id, const char *source,
+	      const char *options);
+struct virtio_gpu_compute_arg arg_res(uint32_t res_id, uint64_t offset,
+				      uint64_t size);
+/* One-dimensional; @value is the last argument if not NULL. */
+int32_t launch(struct ctx *c, uint32_t program_id, const char *kernel,
+	       size_t global, const struct virtio_gpu_compute_arg *res,
+	       uint32_t nr_res, const uint32_t *value);
+/* The same without waiting for the answer. */
+void launch_async(struct ctx *c, uint32_t program_id, const char *kernel,
+		  size_t global, const struct virtio_gpu_compute_arg *res,
+		  uint32_t nr_res, const uint32_t *value);
+
+#endif /* TESTS_CLIENT_H */

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Fuzz target: submissions of a hostile guest
+ *
+ * The input is what a guest controls: the first RSP_BYTES are the shared blob
+ * from its response area on, the rest is one submission. A mock backend stands
+ * in for the device, with two resources and a program, so that launches get
+ * past the look-ups. What must hold for any input: no sanitizer report, the
+ * submission is taken, and nothing is written outside the blob.
+ *
+ * With libFuzzer: make fuzz. Without, main() replays files: make check.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <linux/virtio_gpu_compute.h>
+
+#include "mock.h"
+#include "vcs_context_compute.h"
+#include "vcs_log.h"
+
+#define SHM_SIZE	8192
+#define RSP_BYTES	64
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void add(struct vcs_compute *ctx, uint32_t id, uint32_t flags,
+		size_t size, uint8_t **addr)
+{
+	struct vcs_window win = {
+		.size = size,
+		.filled = size,
+		.rdonly = flags & VGPU_RES_RDONLY,
+	};
+
+	win.addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (win.addr == MAP_FAILED ||
+	    vcs_compute_add_resource(ctx, id, flags, &win))
+		abort();
+	if (addr)
+		*addr = win.addr;
+}
+
+static void add_program(struct vcs_compute *ctx)
+{
+	struct {
+		struct virtio_gpu_compute_build req;
+		uint8_t source[8];
+	} build = {
+		.req = {
+			.hdr = {
+				.cmd = VIRTIO_GPU_COMPUTE_BUILD,
+				.len = sizeof(build),
+				.rsp_off = sizeof(struct virtio_gpu_compute_shmem),
+			},
+			.program_id = 1,
+			.source_len = 8,
+		},
+		.source = "source",
+	};
+
+	if (vcs_compute_submit(ctx, (const uint8_t *)&build, sizeof(build)))
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct vcs_map_budget budget = { 0 };
+	struct vcs_compute *ctx;
+	uint8_t *shm, *payload;
+	struct mock mock;
+
+	if (size < RSP_BYTES || size > RSP_BYTES + VGPU_PROTO_MAX_SUBMIT)
+		return 0;
+	vcs_log_set_level(VCS_LOG_ERROR);
+	mock_init(&mock);
+	mock.log = "a build log";
+	ctx = vcs_compute_create(&mock.base);
+	if (!ctx)
+		abort();
+	add(ctx, 1, 0, 16384, NULL);
+	add(ctx, 2, VGPU_RES_RDONLY, 4096, NULL);
+	add(ctx, 3, VGPU_RES_BLOB, SHM_SIZE, &shm);
+	memset(shm + 16, 0, 8);
+	shm[16] = 16;
+	add_program(ctx);
+
+	memcpy(shm + sizeof(struct virtio_gpu_compute_shmem), data, RSP_BYTES);
+	data += RSP_BYTES;
+	size -= RSP_BYTES;
+	/* As large as it is, so that a read beyond it is seen. */
+	payload = malloc(size ? size : 1);
+	if (!payload)
+		abort();
+	memcpy(payload, data, size);
+	if (vcs_compute_submit(ctx, payload, size))
+		abort();
+	free(payload);
+	vcs_compute_destroy(ctx, &budget);
+	if (mock.buffers || mock.programs)
+		abort();
+	return 0;
+}
+
+#ifndef VCS_LIBFUZZER
+static int replay(const char *path)
+{
+	static uint8_t data[RSP_BYTES + VGPU_PROTO_MAX_SUBMIT];
+	FILE *f = fopen(path, "rb");
+	size_t n;
+
+	if (!f) {
+		perror(path);
+		return 1;
+	}
+	n = fread(data, 1, sizeof(data), f);
+	fclose(f);
+	return LLVMFuzzerTestOneInput(data, n);
+}
+
+/* A line of TAP for each file: a bad one ends the process. */
+int main(int argc, char **argv)
+{
+	int i;
+
+	printf("1..%d\n", argc - 1);
+	for (i = 1; i < argc; i++) {
+		if (replay(argv[i]))
+			return 1;
+		printf("ok %d - replay %s\n", i, strrchr(argv[i], '/') ?
+		       strrchr(argv[i], '/') + 1 : argv[i]);
+		fflush(stdout);
+	}
+	return argc == 1;
+}
+#endif

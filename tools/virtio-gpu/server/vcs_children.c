@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The two processes of a context: worker and compile helper
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vcs_children.h"
+#include "vcs_compiler.h"
+#include "vcs_log.h"
+#include "vcs_sandbox.h"
+#include "vcs_scratch.h"
+
+/*
+ * Where drivers keep caches and temporary files. The helper writes there, the
+ * worker only reads; see vcs_compiler.c for what they share.
+ */
+static int set_directory(const struct vcs_config *cfg, const char *name,
+			 char dir[PATH_MAX])
+{
+	static const char * const variables[] = {
+		"POCL_CACHE_DIR", "TMPDIR", "HOME", "XDG_CACHE_HOME",
+	};
+	size_t i;
+
+	snprintf(dir, PATH_MAX, "%.*s/%s", PATH_MAX / 2, cfg->scratch, name);
+	for (i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
+		if (setenv(variables[i], dir, 1))
+			return -errno;
+	umask(077);
+	return chdir("/") ? -errno : 0;
+}
+
+static void set_role(const char *role, const char *what)
+{
+	char line[96];
+
+	snprintf(line, sizeof(line), "%s, %s", role, what);
+	vcs_log_set_role(line);
+}
+
+/*
+ * _exit() in both: there is nothing to flush, and handlers of exit() that
+ * drivers have registered are code of theirs with guest memory still mapped.
+ */
+static void __attribute__((noreturn))
+helper_main(const struct vcs_config *cfg, const char *name, const char *role,
+	    pid_t parent, int compiler)
+{
+	char dir[PATH_MAX];
+	int ret;
+
+	set_role(role, "compiler");
+	ret = vcs_sandbox_detach(parent, &compiler, 1);
+	if (!ret)
+		ret = set_directory(cfg, name, dir);
+	if (!ret)
+		ret = vcs_sandbox_enter(cfg, VCS_ROLE_COMPILER, dir);
+	if (!ret)
+		ret = vcs_compiler_main(compiler, cfg, dir);
+	if (ret && ret != -EPIPE)
+		vcs_err("ends: %s", strerror(-ret));
+	_exit(ret ? 1 : 0);
+}
+
+static void __attribute__((noreturn))
+worker_main(const struct vcs_config *cfg, const char *name, const char *role,
+	    pid_t parent, int sock, int compiler, vcs_worker_fn worker)
+{
+	const int keep[] = { sock, compiler };
+	char dir[PATH_MAX];
+	int ret;
+
+	set_role(role, "worker");
+	ret = vcs_sandbox_detach(parent, keep, 2);
+	if (!ret)
+		ret = set_directory(cfg, name, dir);
+	if (!ret)
+		ret = vcs_sandbox_enter(cfg, VCS_ROLE_WORKER, dir);
+	if (!ret)
+		ret = worker(sock, compiler, cfg);
+	if (ret)
+		vcs_err("ends: %s", strerror(-ret));
+	_exit(ret ? 1 : 0);
+}
+
+int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
+		       int sock, vcs_worker_fn worker, const char *role)
+{
+	static unsigned int count;
+	pid_t self = getpid();
+	int pair[2], ret;
+
+	memset(c, 0, sizeof(*c));
+	c->pidfd = -1;
+	snprintf(c->name, sizeof(c->name), "%u", count++);
+	ret = vcs_scratch_create_ctx(cfg, c->name);
+	if (ret)
+		return ret;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+		ret = -errno;
+		goto err_scratch;
+	}
+
+	c->helper = fork();
+	if (!c->helper)
+		helper_main(cfg, c->name, role, self, pair[1]);
+	if (c->helper < 0) {
+		ret = -errno;
+		c->helper = 0;
+		goto err_pair;
+	}
+	c->worker = fork();
+	if (!c->worker)
+		worker_main(cfg, c->name, role, self, sock, pair[0], worker);
+	if (c->worker < 0) {
+		ret = -errno;
+		c->worker = 0;
+		goto err_pair;
+	}
+	c->pidfd = (int)syscall(SYS_pidfd_open, c->worker, 0);
+	if (c->pidfd < 0) {
+		ret = -errno;
+		goto err_pair;
+	}
+	close(pair[0]);
+	close(pair[1]);
+	return 0;
+
+err_pair:
+	close(pair[0]);
+	close(pair[1]);
+	vcs_children_stop(c, cfg, NULL);
+	return ret;
+err_scratch:
+	vcs_scratch_destroy_ctx(cfg, c->name);
+	return ret;
+}
+
+void vcs_children_kill(const struct vcs_children *c)
+{
+	if (c->worker)
+		kill(c->worker, SIGKILL);
+	/* Before it has made its group it has started nothing. */
+	if (c->helper && kill(-c->helper, SIGKILL))
+		kill(c->helper, SIGKILL);
+}
+
+void vcs_children_cleanup(struct vcs_children *c, const struct vcs_config *cfg)
+{
+	if (c->pidfd >= 0)
+		close(c->pidfd);
+	c->pidfd = -1;
+	vcs_scratch_destroy_ctx(cfg, c->name);
+}
+
+static void reap(pid_t *pid, int *status)
+{
+	int st;
+
+	if (!*pid)
+		return;
+	while (waitpid(*pid, &st, 0) < 0 && errno == EINTR)
+		;
+	*pid = 0;
+	if (status)
+		*status = st;
+}
+
+void vcs_children_stop(struct vcs_children *c, const struct vcs_config *cfg,
+		       int *status)
+{
+	vcs_children_kill(c);
+	reap(&c->worker, status);
+	reap(&c->helper, NULL);
+	vcs_children_cleanup(c, cfg);
+}

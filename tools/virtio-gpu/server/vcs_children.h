@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The two processes of a context: worker and compile helper
+ */
+#ifndef VCS_CHILDREN_H
+#define VCS_CHILDREN_H
+
+#include <sys/types.h>
+
+#include "vcs_config.h"
+
+/*
+ * What a worker does in its sandbox. @sock is the descriptor it was started
+ * with, @compiler its end of the helper's pair. The return value, 0 or a
+ * negative errno, becomes the exit status 0 or 1.
+ */
+typedef int (*vcs_worker_fn)(int sock, int compiler,
+			     const struct vcs_config *cfg);
+
+/**
+ * struct vcs_children - a context's processes
+ * @worker: pid, 0 once it was reaped
+ * @helper: pid, 0 once it was reaped
+ * @pidfd: of the worker, or -1
+ * @name: their directory below cfg->scratch
+ */
+struct vcs_children {
+	pid_t worker;
+	pid_t helper;
+	int pidfd;
+	char name[32];
+};
+
+/*
+ * Start both, the helper first. @sock stays the caller's, @role is what their
+ * messages call them. Returns 0 or a negative errno; nothing is left then.
+ */
+int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
+		       int sock, vcs_worker_fn worker, const char *role);
+
+/* SIGKILL to those that were not reaped, and to what the helper has started. */
+void vcs_children_kill(const struct vcs_children *c);
+
+/* After both were reaped: closes @pidfd, removes the directory. */
+void vcs_children_cleanup(struct vcs_children *c, const struct vcs_config *cfg);
+
+/*
+ * All of it: kill, wait, clean up. @status gets the worker's wait status and may
+ * be NULL.
+ */
+void vcs_children_stop(struct vcs_children *c, const struct vcs_config *cfg,
+		       int *status);
+
+#endif /* VCS_CHILDREN_H */

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What every process of the server knows; settled before the first fork()
+ */
+#ifndef VCS_CONFIG_H
+#define VCS_CONFIG_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Groups of the workers' user that are kept; a user is rarely in more. */
+#define VCS_MAX_GROUPS		64
+
+/**
+ * struct vcs_config - options and what follows from them
+ * @device: --device, or NULL
+ * @device_index: the device among those that match, settled by the probe
+ * @drop: the server was started as root: workers become @uid and @gid
+ * @uid: workers' user
+ * @gid: workers' group
+ * @nr_groups: number of @groups
+ * @groups: workers' supplementary groups (a GPU's device nodes need one)
+ * @scratch: directory that the server made for the workers' private ones
+ * @build_timeout_ms: how long a compile may take, in milliseconds
+ */
+struct vcs_config {
+	const char *device;
+	unsigned int device_index;
+	bool drop;
+	uid_t uid;
+	gid_t gid;
+	int nr_groups;
+	gid_t groups[VCS_MAX_GROUPS];
+	char scratch[PATH_MAX];
+	int build_timeout_ms;
+};
+
+#endif /* VCS_CONFIG_H */

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vgpu-compute-server: options, the socket, the life of the server
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "vcs_compiler.h"
+#include "vcs_config.h"
+#include "vcs_landlock.h"
+#include "vcs_log.h"
+#include "vcs_probe.h"
+#include "vcs_scratch.h"
+#include "vcs_spawner.h"
+
+#define VCS_VERSION		"0.1"
+
+/* Exit status. */
+#define VCS_EXIT_FAILURE	1	/* it did not work */
+#define VCS_EXIT_USAGE		2	/* the command line is wrong */
+
+/* An hour: longer is no limit. */
+#define VCS_MAX_BUILD_TIMEOUT	3600
+
+struct options {
+	const char *socket_path;
+	const char *user;
+	int fd;
+};
+
+static const char help[] =
+"Usage: vgpu-compute-server --socket-path=PATH|--fd=N [OPTION]...\n"
+"\n"
+"Computes for the virtio-gpu-compute-pci device of one QEMU, and ends with it.\n"
+"\n"
+"  --socket-path=PATH     listen on this unix socket, which is removed at the end\n"
+"  --fd=N                 use this inherited unix socket, listening or connected\n"
+"  --backend=NAME         compute API: opencl (default)\n"
+"  --device=TEXT          only devices whose 'platform: device' contains TEXT\n"
+"  --user=NAME            user of the workers when started as root (default\n"
+"                         nobody); needs access to the device's nodes\n"
+"  --build-timeout=SEC    how long a guest's program may take to compile\n"
+"                         (default 30)\n"
+"  --log-level=LEVEL      error, warn, info (default) or debug\n"
+"  --help, --version      tell and exit\n";
+
+/* One sentence and the way out. */
+static void __attribute__((noreturn, format(printf, 1, 2)))
+usage_error(const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	vcs_err("%s", text);
+	exit(VCS_EXIT_USAGE);
+}
+
+static int parse_number(const char *option, const char *text, long min,
+			long max)
+{
+	char *end;
+	long n;
+
+	errno = 0;
+	n = strtol(text, &end, 10);
+	if (errno || end == text || *end || n < min || n > max)
+		usage_error("%s=%s: expected a number from %ld to %ld", option,
+			    text, min, max);
+	return (int)n;
+}
+
+static void parse_options(int argc, char **argv, struct options *opt,
+			  struct vcs_config *cfg)
+{
+	enum {
+		SOCKET_PATH = 256, FD, BACKEND, DEVICE, USER, BUILD_TIMEOUT,
+		LOG_LEVEL, HELP, VERSION,
+	};
+	static const struct option longopts[] = {
+		{ "socket-path", required_argument, NULL, SOCKET_PATH },
+		{ "fd", required_argument, NULL, FD },
+		{ "backend", required_argument, NULL, BACKEND },
+		{ "device", required_argument, NULL, DEVICE },
+		{ "user", required_argument, NULL, USER },
+		{ "build-timeout", required_argument, NULL, BUILD_TIMEOUT },
+		{ "log-level", required_argument, NULL, LOG_LEVEL },
+		{ "help", no_argument, NULL, HELP },
+		{ "version", no_argument, NULL, VERSION },
+		{ }
+	};
+	int c, level;
+
+	/* getopt's own messages do not look like ours. */
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":", longopts, NULL)) != -1) {
+		switch (c) {
+		case SOCKET_PATH:
+			opt->socket_path = optarg;
+			break;
+		case FD:
+			opt->fd = parse_number("--fd", optarg, 0, INT_MAX);
+			break;
+		case BACKEND:
+			if (strcmp(optarg, "opencl"))
+				usage_error("--backend=%s: there is only 'opencl'",
+					    optarg);
+			break;
+		case DEVICE:
+			cfg->device = optarg;
+			break;
+		case USER:
+			opt->user = optarg;
+			break;
+		case BUILD_TIMEOUT:
+			cfg->build_timeout_ms = 1000 *
+				parse_number("--build-timeout", optarg, 1,
+					     VCS_MAX_BUILD_TIMEOUT);
+			break;
+		case LOG_LEVEL:
+			level = vcs_log_level_parse(optarg);
+			if (level < 0)
+				usage_error("--log-level=%s: expected error, warn, info or debug",
+					    optarg);
+			vcs_log_set_level((enum vcs_log_level)level);
+			break;
+		case HELP:
+			fputs(help, stdout);
+			exit(EXIT_SUCCESS);
+		case VERSION:
+			puts("vgpu-compute-server " VCS_VERSION);
+			exit(EXIT_SUCCESS);
+		case ':':
+			usage_error("%s needs a value; see --help",
+				    argv[optind - 1]);
+		default:
+			usage_error("unknown option %s; see --help",
+				    argv[optind - 1]);
+		}
+	}
+	if (optind < argc)
+		usage_error("unexpected argument '%s'; see --help",
+			    argv[optind]);
+	if (!opt->socket_path == (opt->fd < 0))
+		usage_error("expected either --socket-path=PATH or --fd=N; see --help");
+}
+
+/* Whom the workers become. */
+static void choose_user(const struct options *opt, struct vcs_config *cfg)
+{
+	const char *name = opt->user ? opt->user : "nobody";
+	struct passwd *pw;
+
+	if (geteuid() && !opt->user) {
+		cfg->uid = geteuid();
+		return;
+	}
+	errno = 0;
+	pw = getpwnam(name);
+	if (!pw)
+		usage_error("--user=%s: %s", name,
+			    errno ? strerror(errno) : "there is no such user");
+	if (!pw->pw_uid)
+		usage_error("--user=%s: workers run code of the guest, name an unprivileged user",
+			    name);
+	if (geteuid()) {
+		if (pw->pw_uid != geteuid())
+			usage_error("--user=%s: only root can start workers of another user",
+				    name);
+		cfg->uid = geteuid();
+		return;
+	}
+	cfg->drop = true;
+	cfg->uid = pw->pw_uid;
+	cfg->gid = pw->pw_gid;
+	cfg->nr_groups = VCS_MAX_GROUPS;
+	if (getgrouplist(name, pw->pw_gid, cfg->groups, &cfg->nr_groups) < 0)
+		usage_error("--user=%s: the user is in more than %d groups, name another",
+			    name, VCS_MAX_GROUPS);
+}
+
+static bool is_socket(int fd, bool *listening)
+{
+	int domain, value;
+	socklen_t len = sizeof(domain);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) ||
+	    domain != AF_UNIX)
+		return false;
+	len = sizeof(value);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &len) ||
+	    value != SOCK_STREAM)
+		return false;
+	len = sizeof(value);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len))
+		return false;
+	*listening = value;
+	return true;
+}
+
+/* A socket file that nobody listens on is left from a server that was killed. */
+static bool is_stale(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	bool stale;
+	int fd;
+
+	if (lstat(addr->sun_path, &st) || !S_ISSOCK(st.st_mode))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	stale = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) &&
+		errno == ECONNREFUSED;
+	close(fd);
+	return stale;
+}
+
+static int listen_on(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	mode_t mask;
+	int fd, ret;
+
+	/* Its length was checked. */
+	strcpy(addr.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (is_stale(&addr))
+		unlink(path);
+	/* Who may connect may compute: the server's own user. */
+	mask = umask(077);
+	ret = bind(fd, (const struct sockaddr *)&addr, sizeof(addr));
+	umask(mask);
+	if (ret) {
+		ret = -errno;
+		goto err;
+	}
+	if (listen(fd, 1)) {
+		ret = -errno;
+		unlink(path);
+		goto err;
+	}
+	return fd;
+err:
+	close(fd);
+	return ret;
+}
+
+/* The one connection, -ECANCELED when a signal came first. */
+static int accept_one(int fd, int signals)
+{
+	struct pollfd pfd[2] = {
+		{ .fd = fd, .events = POLLIN },
+		{ .fd = signals, .events = POLLIN },
+	};
+	struct signalfd_siginfo si;
+	int conn;
+
+	for (;;) {
+		if (poll(pfd, 2, -1) < 0 && errno != EINTR)
+			return -errno;
+		if (pfd[1].revents &&
+		    read(signals, &si, sizeof(si)) == sizeof(si) &&
+		    si.ssi_signo != SIGCHLD)
+			return -ECANCELED;
+		if (!pfd[0].revents)
+			continue;
+		conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		if (conn >= 0 || (errno != EINTR && errno != ECONNABORTED))
+			return conn < 0 ? -errno : conn;
+	}
+}
+
+static int block_signals(void)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	if (sigprocmask(SIG_BLOCK, &set, NULL))
+		return -errno;
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+static void explain_probe(const struct vcs_config *cfg, int error)
+{
+	if (error == -ENODEV && cfg->device)
+		vcs_err("no OpenCL device matches --device=%s", cfg->device);
+	else if (error == -ENODEV)
+		vcs_err("no OpenCL device; install the package pocl-opencl-icd, or a driver for yours");
+	else if (error == -ENXIO)
+		vcs_err("every OpenCL device was refused, see --log-level=warn for the reasons; the package pocl-opencl-icd has one that works");
+	else
+		vcs_err("cannot probe for devices: %s", strerror(-error));
+}
+
+/* From the probe to QEMU's end. */
+static int run(const struct options *opt, struct vcs_config *cfg, int signals)
+{
+	bool listening = false;
+	struct vcs_device_info info;
+	int fd = opt->fd, conn, ret;
+
+	ret = vcs_probe(cfg, &info);
+	if (ret) {
+		explain_probe(cfg, ret);
+		return ret;
+	}
+
+	if (opt->socket_path) {
+		fd = listen_on(opt->socket_path);
+		if (fd < 0) {
+			vcs_err("--socket-path=%s: %s", opt->socket_path,
+				strerror(-fd));
+			return fd;
+		}
+		listening = true;
+	} else {
+		is_socket(fd, &listening);
+	}
+
+	vcs_info("opencl on '%s', %s%s", info.device,
+		 opt->socket_path ? "waiting for QEMU on " : "for QEMU",
+		 opt->socket_path ? opt->socket_path : "");
+	if (!vcs_landlock_available())
+		vcs_warn("this kernel has no Landlock (5.19): guests can read what every user of the host can");
+	if (info.is_cpu)
+		vcs_warn("on a CPU, kernels are native code of the worker: the host is protected from the guest, but a guest's users are not from each other's kernels");
+
+	conn = fd;
+	if (listening) {
+		conn = accept_one(fd, signals);
+		close(fd);
+	}
+	if (conn >= 0) {
+		ret = vcs_spawner_run(conn, signals, cfg);
+		close(conn);
+	} else if (conn != -ECANCELED) {
+		ret = conn;
+		vcs_err("cannot accept a connection: %s", strerror(-ret));
+	}
+	if (opt->socket_path)
+		unlink(opt->socket_path);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	struct options opt = { .fd = -1 };
+	struct vcs_config cfg = { .build_timeout_ms = VCS_BUILD_TIMEOUT_MS };
+	int signals, ret;
+	bool listening;
+
+	parse_options(argc, argv, &opt, &cfg);
+	choose_user(&opt, &cfg);
+	if (opt.fd >= 0 && !is_socket(opt.fd, &listening))
+		usage_error("--fd=%d: not an open unix stream socket", opt.fd);
+	if (opt.socket_path && (!opt.socket_path[0] ||
+	    strlen(opt.socket_path) >=
+	    sizeof(((struct sockaddr_un *)NULL)->sun_path)))
+		usage_error("--socket-path=%s: a path of 1 to %zu bytes is possible",
+			    opt.socket_path,
+			    sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
+
+	/* What a killed helper leaves behind comes to us to be reaped. */
+	signals = block_signals();
+	ret = signals < 0 ? signals : 0;
+	if (!ret && prctl(PR_SET_CHILD_SUBREAPER, 1))
+		ret = -errno;
+	if (ret) {
+		vcs_err("cannot start: %s", strerror(-ret));
+		return VCS_EXIT_FAILURE;
+	}
+	ret = vcs_scratch_create(&cfg);
+	if (ret) {
+		vcs_err("cannot make a directory in $TMPDIR or /tmp: %s",
+			strerror(-ret));
+		return VCS_EXIT_FAILURE;
+	}
+	ret = run(&opt, &cfg, signals);
+	vcs_scratch_destroy(&cfg);
+	return ret ? VCS_EXIT_FAILURE : EXIT_SUCCESS;
+}

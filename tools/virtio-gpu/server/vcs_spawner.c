@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Spawner: QEMU's control connection, and the processes of its contexts
+ *
+ * The spawner is the trusted process: it loads no compute API, maps no guest
+ * memory and reads nothing that a guest wrote but names. It makes a context's
+ * processes, hands the worker's pidfd to QEMU, and cleans up after them.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/virtio_gpu_compute.h>
+
+#include "vcs_backend_opencl.h"
+#include "vcs_children.h"
+#include "vcs_context_compute.h"
+#include "vcs_log.h"
+#include "vcs_msg.h"
+#include "vcs_spawner.h"
+#include "vcs_worker.h"
+
+/* A context costs two processes and three descriptors here. */
+#define VCS_MAX_CONTEXTS	256
+
+/**
+ * struct context - a context's processes
+ * @next: in the spawner's list
+ * @serial: what QEMU calls it
+ * @role: what messages call it
+ * @children: its processes
+ */
+struct context {
+	struct context *next;
+	uint64_t serial;
+	char role[80];
+	struct vcs_children children;
+};
+
+struct spawner {
+	const struct vcs_config *cfg;
+	int control;
+	int signals;
+	bool greeted;
+	bool stop;
+	unsigned int nr_contexts;
+	struct context *contexts;
+	struct vcs_msg msg;
+};
+
+static struct context *find_context(struct spawner *s, uint64_t serial)
+{
+	struct context *ctx;
+
+	for (ctx = s->contexts; ctx; ctx = ctx->next)
+		if (ctx->serial == serial)
+			return ctx;
+	return NULL;
+}
+
+static int compute_worker(int sock, int compiler, const struct vcs_config *cfg)
+{
+	struct vcs_backend *be;
+	int ret;
+
+	ret = vcs_backend_opencl_open(cfg, compiler, &be);
+	if (ret)
+		return ret;
+	ret = vcs_worker_serve(sock, be);
+	vcs_backend_opencl_close(be);
+	return ret;
+}
+
+static int do_hello(struct spawner *s)
+{
+	struct {
+		struct vgpu_msg_hello hello;
+		struct vgpu_msg_capset capset;
+	} answer = {
+		.hello = {
+			.hdr = {
+				.type = VGPU_MSG_HELLO,
+				.serial = s->msg.hdr.serial,
+			},
+			.version = VGPU_PROTO_VERSION,
+			.backend = "opencl",
+		},
+		.capset = {
+			.id = VIRTIO_GPU_CAPSET_COMPUTE,
+			.max_version = VIRTIO_GPU_COMPUTE_WIRE_VERSION,
+			.size = sizeof(struct virtio_gpu_compute_capset),
+		},
+	};
+	const struct virtio_gpu_compute_capset capset = {
+		.wire_version = VIRTIO_GPU_COMPUTE_WIRE_VERSION,
+		.max_submit = VIRTIO_GPU_COMPUTE_MAX_SUBMIT,
+		.max_args = VIRTIO_GPU_COMPUTE_MAX_ARGS,
+		.max_programs = VCS_MAX_PROGRAMS,
+		.max_resources = VCS_MAX_RESOURCES,
+		.backend = "opencl",
+	};
+	size_t size = sizeof(answer.hello);
+
+	_Static_assert(sizeof(answer) == sizeof(answer.hello) +
+		       sizeof(answer.capset), "no gap before the capset");
+
+	if (s->msg.hello.version == VGPU_PROTO_VERSION) {
+		memcpy(answer.capset.data, &capset, sizeof(capset));
+		answer.hello.nr_capsets = 1;
+		size = sizeof(answer);
+		s->greeted = true;
+	} else {
+		vcs_err("QEMU speaks version %u of the protocol, this server version %u; install the one that belongs to it",
+			s->msg.hello.version, VGPU_PROTO_VERSION);
+	}
+	answer.hello.hdr.size = (uint32_t)size;
+	return vcs_msg_send_stream(s->control, &answer, size);
+}
+
+static int start_context(struct spawner *s, int sock, struct context **out)
+{
+	const struct vgpu_msg_ctx_create *create = &s->msg.ctx_create;
+	struct context *ctx;
+	int ret;
+
+	if (create->capset_id != VIRTIO_GPU_CAPSET_COMPUTE)
+		return -EINVAL;
+	if (find_context(s, create->hdr.serial))
+		return -EEXIST;
+	if (s->nr_contexts >= VCS_MAX_CONTEXTS)
+		return -EMFILE;
+	ctx = calloc(1, sizeof(*ctx));
+	if (!ctx)
+		return -ENOMEM;
+	ctx->serial = create->hdr.serial;
+	snprintf(ctx->role, sizeof(ctx->role), "context %u '%.*s'",
+		 create->ctx_id, 40, create->name);
+	ret = vcs_children_start(&ctx->children, s->cfg, sock, compute_worker,
+				 ctx->role);
+	if (ret) {
+		free(ctx);
+		return ret;
+	}
+	ctx->next = s->contexts;
+	s->contexts = ctx;
+	s->nr_contexts++;
+	*out = ctx;
+	return 0;
+}
+
+static void do_ctx_create(struct spawner *s)
+{
+	uint64_t serial = s->msg.hdr.serial;
+	struct context *ctx = NULL;
+	int sock = s->msg.fds[0];
+	int error, ret;
+
+	error = start_context(s, sock, &ctx);
+	if (error)
+		vcs_log_guest("context %u refused: %s",
+			      s->msg.ctx_create.ctx_id, strerror(-error));
+	ret = vcs_msg_send_done(sock, VGPU_MSG_CTX_READY, serial, error,
+				error ? -1 : ctx->children.pidfd);
+	if (ret) {
+		vcs_warn("context %u: cannot answer: %s",
+			 s->msg.ctx_create.ctx_id, strerror(-ret));
+		if (ctx)
+			vcs_children_kill(&ctx->children);
+	}
+	/* Its copy is QEMU's from now on. */
+	if (ctx) {
+		close(ctx->children.pidfd);
+		ctx->children.pidfd = -1;
+	}
+}
+
+static int do_message(struct spawner *s)
+{
+	struct context *ctx;
+	int ret;
+
+	ret = vcs_msg_check_control(&s->msg);
+	if (ret)
+		return ret;
+	if (s->msg.hdr.type == VGPU_MSG_HELLO)
+		return s->greeted ? -EBADMSG : do_hello(s);
+	if (!s->greeted)
+		return -EBADMSG;
+
+	if (s->msg.hdr.type == VGPU_MSG_CTX_CREATE) {
+		do_ctx_create(s);
+	} else {	/* CTX_KILL, as checked */
+		ctx = find_context(s, s->msg.hdr.serial);
+		if (ctx)
+			vcs_children_kill(&ctx->children);
+	}
+	return 0;
+}
+
+/* Returns 0, 1 at the end of the connection, or an error. */
+static int do_control(struct spawner *s)
+{
+	int ret;
+
+	for (;;) {
+		ret = vcs_msg_recv_stream(s->control, &s->msg);
+		if (ret == -EAGAIN)
+			return 0;
+		if (ret == -ECONNRESET)
+			return 1;
+		if (ret <= 0)
+			return ret ? ret : 1;
+		ret = do_message(s);
+		vcs_msg_close_fds(&s->msg);
+		s->msg.len = 0;
+		if (ret)
+			return ret;
+	}
+}
+
+static void log_end(const struct context *ctx, const char *what, int status)
+{
+	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
+		vcs_log_guest("%s: %s died: %s", ctx->role, what,
+			      strsignal(WTERMSIG(status)));
+	else
+		vcs_dbg("%s: %s ended, status 0x%x", ctx->role, what,
+			(unsigned int)status);
+}
+
+static void reaped(struct spawner *s, pid_t pid, int status)
+{
+	struct context **slot, *ctx;
+
+	for (slot = &s->contexts; (ctx = *slot); slot = &ctx->next) {
+		if (pid == ctx->children.worker) {
+			ctx->children.worker = 0;
+			log_end(ctx, "worker", status);
+			/* The helper has nobody left to work for. */
+			vcs_children_kill(&ctx->children);
+		} else if (pid == ctx->children.helper) {
+			ctx->children.helper = 0;
+			log_end(ctx, "compiler", status);
+		} else {
+			continue;
+		}
+		if (!ctx->children.worker && !ctx->children.helper) {
+			*slot = ctx->next;
+			s->nr_contexts--;
+			vcs_children_cleanup(&ctx->children, s->cfg);
+			free(ctx);
+		}
+		return;
+	}
+	/* Else an orphan of a helper: the server is their subreaper. */
+}
+
+static void do_signals(struct spawner *s)
+{
+	struct signalfd_siginfo si;
+	int status;
+	pid_t pid;
+
+	while (read(s->signals, &si, sizeof(si)) == sizeof(si))
+		if (si.ssi_signo != SIGCHLD)
+			s->stop = true;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		reaped(s, pid, status);
+}
+
+static void stop_all(struct spawner *s)
+{
+	struct context *ctx;
+	int status;
+	pid_t pid;
+
+	for (ctx = s->contexts; ctx; ctx = ctx->next)
+		vcs_children_kill(&ctx->children);
+	/* Until there is no child left, adopted ones included. */
+	for (;;) {
+		pid = waitpid(-1, &status, 0);
+		if (pid > 0)
+			reaped(s, pid, status);
+		else if (errno != EINTR)
+			return;
+	}
+}
+
+static int serve(struct spawner *s)
+{
+	struct pollfd pfd[2] = {
+		{ .fd = s->control, .events = POLLIN },
+		{ .fd = s->signals, .events = POLLIN },
+	};
+	int ret;
+
+	while (!s->stop) {
+		if (poll(pfd, 2, -1) < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		if (pfd[1].revents)
+			do_signals(s);
+		if (pfd[0].revents) {
+			ret = do_control(s);
+			if (ret)
+				return ret < 0 ? ret : 0;
+		}
+	}
+	return 0;
+}
+
+int vcs_spawner_run(int control, int signals, const struct vcs_config *cfg)
+{
+	struct spawner *s = calloc(1, sizeof(*s));
+	int ret;
+
+	if (!s)
+		return -ENOMEM;
+	s->cfg = cfg;
+	s->control = control;
+	s->signals = signals;
+	ret = serve(s);
+	if (ret)
+		vcs_err("control connection with QEMU: %s", strerror(-ret));
+	stop_all(s);
+	vcs_msg_close_fds(&s->msg);
+	free(s);
+	return ret;
+}

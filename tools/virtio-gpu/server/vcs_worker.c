@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Worker: one context's connection with QEMU
+ *
+ * Requests are executed one after another and answered in order, a submission
+ * when its kernels have finished. So a resource that is unmapped is never in
+ * use, by construction.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vcs_context_compute.h"
+#include "vcs_log.h"
+#include "vcs_msg.h"
+#include "vcs_worker.h"
+
+/**
+ * struct request - a request whose fragments come one by one
+ * @more: the next message belongs to it
+ * @error: it has failed; what is still to come is dropped
+ * @hdr: type and serial of its first fragment
+ * @map: RES_MAP: what all fragments repeat
+ * @win: RES_MAP: the window, mapped so far
+ * @nr_runs: RES_MAP: runs so far
+ * @total: SUBMIT: bytes that all fragments add up to
+ * @len: SUBMIT: bytes so far
+ */
+struct request {
+	bool more;
+	int error;
+	struct vgpu_msg_hdr hdr;
+	struct vgpu_msg_res_map map;
+	struct vcs_window win;
+	uint64_t nr_runs;
+	uint32_t total;
+	uint32_t len;
+};
+
+struct worker {
+	int sock;
+	struct vcs_compute *ctx;
+	struct vcs_map_budget budget;
+	struct request req;
+	struct vcs_msg msg;
+	uint8_t payload[VGPU_PROTO_MAX_SUBMIT] __attribute__((aligned(8)));
+};
+
+static int done(struct worker *w, int error)
+{
+	return vcs_msg_send_done(w->sock, VGPU_MSG_DONE, w->req.hdr.serial,
+				 error, -1);
+}
+
+static int begin_res_map(struct worker *w)
+{
+	const struct vgpu_msg_res_map *map = &w->msg.res_map;
+	struct request *req = &w->req;
+	int ret;
+
+	req->map = *map;
+	req->nr_runs = 0;
+	ret = vcs_compute_check_resource(w->ctx, map->res_id, map->flags,
+					 map->blob_id, map->size);
+	if (ret)
+		return ret;
+	return vcs_window_init(&req->win, map->size,
+			       map->flags & VGPU_RES_RDONLY);
+}
+
+static int end_res_map(struct worker *w)
+{
+	struct request *req = &w->req;
+	int ret;
+
+	if ((req->map.flags & VGPU_RES_BLOB) && req->nr_runs != 1)
+		return -EINVAL;
+	ret = vcs_window_finish(&req->win);
+	if (ret)
+		return ret;
+	ret = vcs_compute_add_resource(w->ctx, req->map.res_id, req->map.flags,
+				       &req->win);
+	if (!ret)
+		memset(&req->win, 0, sizeof(req->win));
+	return ret;
+}
+
+/* Every fragment is mapped as it comes, so its descriptors are closed at once. */
+static int do_res_map(struct worker *w, bool first)
+{
+	const struct vgpu_msg_res_map *map = &w->msg.res_map;
+	struct request *req = &w->req;
+
+	if (first)
+		req->error = begin_res_map(w);
+	else if (map->res_id != req->map.res_id ||
+		 map->flags != req->map.flags ||
+		 map->blob_id != req->map.blob_id ||
+		 map->size != req->map.size)
+		return -EBADMSG;
+
+	if (!req->error)
+		req->error = vcs_window_append(&req->win, map->runs,
+					       map->nr_runs, w->msg.fds,
+					       w->msg.nr_fds, &w->budget);
+	vcs_msg_close_fds(&w->msg);
+	req->nr_runs += map->nr_runs;
+
+	if (!req->more && !req->error)
+		req->error = end_res_map(w);
+	if (req->error) {
+		/* Not only at the end: there may be no other fragment. */
+		vcs_window_unmap(&req->win, &w->budget);
+	}
+	if (req->more)
+		return 0;
+	if (req->error)
+		vcs_log_guest("resource %u of %llu bytes refused: %s",
+			      req->map.res_id,
+			      (unsigned long long)req->map.size,
+			      strerror(-req->error));
+	return done(w, req->error);
+}
+
+static int do_submit(struct worker *w, bool first)
+{
+	const struct vgpu_msg_submit *submit = &w->msg.submit;
+	size_t len = w->msg.len - sizeof(*submit);
+	struct request *req = &w->req;
+
+	if (first) {
+		req->total = submit->total;
+		req->len = 0;
+		req->error = req->total > sizeof(w->payload) ? -E2BIG : 0;
+	} else if (submit->total != req->total) {
+		return -EBADMSG;
+	}
+	if (len > req->total - req->len)
+		return -EBADMSG;
+	if (!req->error)
+		memcpy(w->payload + req->len, submit->payload, len);
+	req->len += (uint32_t)len;
+
+	if (req->more)
+		return 0;
+	if (req->len != req->total)
+		return -EBADMSG;
+	if (!req->error)
+		req->error = vcs_compute_submit(w->ctx, w->payload, req->len);
+	return done(w, req->error);
+}
+
+static int do_message(struct worker *w)
+{
+	const struct vgpu_msg_hdr *hdr = &w->msg.hdr;
+	struct request *req = &w->req;
+	bool first = !req->more;
+	int ret;
+
+	ret = vcs_msg_check_context(&w->msg);
+	if (ret)
+		return ret;
+	if (first)
+		req->hdr = *hdr;
+	else if (hdr->type != req->hdr.type || hdr->serial != req->hdr.serial)
+		return -EBADMSG;
+	req->more = hdr->flags & VGPU_MSG_F_MORE;
+
+	switch (hdr->type) {
+	case VGPU_MSG_RES_MAP:
+		return do_res_map(w, first);
+	case VGPU_MSG_SUBMIT:
+		return do_submit(w, first);
+	default:	/* RES_UNMAP, as checked */
+		ret = vcs_compute_remove_resource(w->ctx,
+						  w->msg.res_unmap.res_id,
+						  &w->budget);
+		return done(w, ret);
+	}
+}
+
+int vcs_worker_serve(int sock, struct vcs_backend *be)
+{
+	struct worker *w;
+	int ret;
+
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	w->sock = sock;
+	ret = vcs_map_budget_init(&w->budget);
+	if (ret)
+		goto out_free;
+	w->ctx = vcs_compute_create(be);
+	if (!w->ctx) {
+		ret = -EIO;
+		goto out_free;
+	}
+
+	while ((ret = vcs_msg_recv_packet(sock, &w->msg)) > 0) {
+		ret = do_message(w);
+		vcs_msg_close_fds(&w->msg);
+		if (ret)
+			break;
+	}
+	/* QEMU may close it while an answer is under way. */
+	if (ret == -EPIPE || ret == -ECONNRESET)
+		ret = 0;
+	if (ret)
+		vcs_err("connection with QEMU: %s", strerror(-ret));
+
+	vcs_window_unmap(&w->req.win, &w->budget);
+	vcs_compute_destroy(w->ctx, &w->budget);
+out_free:
+	free(w);
+	return ret;
+}
