@@ -659,15 +659,17 @@ static size_t resident_pages(const struct memory *mem)
 }
 
 /*
- * Swaps all of it out. A page that another processor has in its hands stays,
- * unmapped, and MADV_PAGEOUT sees it again only when it is mapped again.
+ * Swaps all of it out. MADV_PAGEOUT passes over a page in another processor's
+ * batch of pages that are to join the LRU lists, and over one that is not
+ * mapped: drop_caches empties the batches, populating maps.
  */
 static bool swap_out(const struct memory *mem)
 {
 	unsigned int ms;
 
 	for (ms = 0; ms < SETTLE_MS; ms += 5) {
-		if (madvise(mem->buf, mem->size, MADV_PAGEOUT))
+		if (write_file("/proc/sys/vm/drop_caches", "1") ||
+		    madvise(mem->buf, mem->size, MADV_PAGEOUT))
 			return false;
 		if (!resident_pages(mem))
 			return true;
