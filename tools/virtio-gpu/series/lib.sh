@@ -280,6 +280,19 @@ assemble() {
 	unset GIT_INDEX_FILE
 }
 
+# complete: after assemble, dies of a file of the repository that looks like the series' own, below $PREFIX or beside its new
+# files, and that no patch adds: it would not be sent
+complete() {
+	if [ -n "$PREFIX" ]; then
+		overlay_files "$PREFIX"
+	else
+		sed -n 's,/[^/]*$,,p' "$T/new_paths" | sort -u | while IFS= read -r dir; do
+			overlay_files "$dir" | grep -x -e "$dir/[^/]*"
+		done
+	fi | sed "s,^$PREFIX,," | grep -Fvx -f "$T/new_paths" >"$T/left_out" || return 0
+	die "$PREFIX$(head -n 1 "$T/left_out") is in no patch: name it in the Adds: of one in $PATCHES"
+}
+
 # reason FILE: the first line of git's complaint, without its "error: "
 reason() {
 	sed -n 's/^error: //p' "$1" | head -n 1
