@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the stress test and the fuzzer share: random numbers that a seed brings
- * back, and a user with a limit who must not be charged for anything in the
- * end.
+ * back, and the proof that nobody is charged for anything in the end.
  */
 #ifndef __SELFTEST_VIRTGPU_STRESS_H
 #define __SELFTEST_VIRTGPU_STRESS_H
-
-#include <sys/prctl.h>
 
 #include "virtgpu_utils.h"
 
@@ -60,23 +57,6 @@ static inline __u64 fresh_seed(void)
 	return now.tv_sec * 1000000000ULL + now.tv_nsec;
 }
 
-/* From now on this process is a user without privileges, so limited. */
-static inline int become_user_with(size_t pages)
-{
-	struct rlimit limit = {
-		.rlim_cur = pages * PAGE_SIZE,
-		.rlim_max = pages * PAGE_SIZE,
-	};
-
-	if (setrlimit(RLIMIT_MEMLOCK, &limit) ||
-	    setresgid(UNPRIVILEGED_UID, UNPRIVILEGED_UID, UNPRIVILEGED_UID) ||
-	    setresuid(UNPRIVILEGED_UID, UNPRIVILEGED_UID, UNPRIVILEGED_UID))
-		return -errno;
-
-	/* Another user's process has lost what fork_bound() set. */
-	return prctl(PR_SET_PDEATHSIG, SIGKILL) ? -errno : 0;
-}
-
 /* A child that does not outlive its parent. */
 static inline pid_t fork_bound(void)
 {
@@ -112,7 +92,7 @@ static inline void check_all_released(struct __test_metadata *_metadata,
 
 		ASSERT_LE(0, fd);
 		ASSERT_NE(MAP_FAILED, buf);
-		ASSERT_EQ(0, become_user_with(ACCOUNT_PAGES));
+		ASSERT_EQ(0, become_user(ACCOUNT_PAGES));
 		EXPECT_EQ(0, virtgpu_userptr(fd, &way, buf, size, &handle));
 		EXPECT_EQ(-ENOMEM, virtgpu_userptr(fd, &way, buf, PAGE_SIZE,
 						   &handle));

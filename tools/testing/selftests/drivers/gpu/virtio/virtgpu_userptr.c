@@ -43,25 +43,7 @@ FIXTURE_VARIANT(memory)
 	struct virtgpu_way way;
 };
 
-FIXTURE_VARIANT_ADD(memory, guest)
-{
-	.way = WAY_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(memory, guest_rdonly)
-{
-	.way = WAY_GUEST_RDONLY,
-};
-
-FIXTURE_VARIANT_ADD(memory, host3d_guest)
-{
-	.way = WAY_HOST3D_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(memory, host3d_guest_rdonly)
-{
-	.way = WAY_HOST3D_GUEST_RDONLY,
-};
+FIXTURE_VARIANT_ADD_WAYS(memory);
 
 FIXTURE_SETUP(memory)
 {

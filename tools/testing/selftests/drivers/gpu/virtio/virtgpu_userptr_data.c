@@ -782,25 +782,7 @@ FIXTURE_VARIANT(dirty)
 	struct virtgpu_way way;
 };
 
-FIXTURE_VARIANT_ADD(dirty, guest)
-{
-	.way = WAY_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(dirty, guest_rdonly)
-{
-	.way = WAY_GUEST_RDONLY,
-};
-
-FIXTURE_VARIANT_ADD(dirty, host3d_guest)
-{
-	.way = WAY_HOST3D_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(dirty, host3d_guest_rdonly)
-{
-	.way = WAY_HOST3D_GUEST_RDONLY,
-};
+FIXTURE_VARIANT_ADD_WAYS(dirty);
 
 static int probe_start(void)
 {

@@ -220,12 +220,12 @@ static void fail_in_queueing(struct __test_metadata *_metadata)
  * The user who registers is limited to exactly what he registers, so the first
  * charge that stays behind is the last thing he gets. Root looks at counters.
  */
-static void become_root(struct __test_metadata *_metadata)
+static void regain_root(struct __test_metadata *_metadata)
 {
 	ASSERT_EQ(0, setresuid(0, 0, 0));
 }
 
-static void become_user(struct __test_metadata *_metadata, size_t limit)
+static void drop_root(struct __test_metadata *_metadata, size_t limit)
 {
 	struct rlimit memlock = { .rlim_cur = limit, .rlim_max = limit };
 
@@ -238,7 +238,7 @@ static void check_pins(struct __test_metadata *_metadata,
 {
 	long want = faults->dev.pins + size / PAGE_SIZE, kb = size / 1024;
 
-	become_root(_metadata);
+	regain_root(_metadata);
 	ASSERT_EQ(want, pins_settle(want));
 	ASSERT_EQ(kb, vmpin_settle_kb(getpid(), kb));
 }
@@ -349,7 +349,7 @@ static void sweep_registrations(struct __test_metadata *_metadata,
 		if (!variant->scattered)
 			ASSERT_EQ(0, madvise(self->buf, self->size,
 					     MADV_DONTNEED));
-		become_user(_metadata, self->size);
+		drop_root(_metadata, self->size);
 		sweep_arm(_metadata, &sweep);
 		ret = virtgpu_userptr(fd, &variant->way, self->buf, self->size,
 				      &handle);
@@ -407,7 +407,7 @@ TEST_F_TIMEOUT(registration, gem_close, 600)
 
 	sweep_begin(_metadata, &sweep, "gem_close");
 	while (sweep_next(_metadata, &sweep)) {
-		become_user(_metadata, self->size);
+		drop_root(_metadata, self->size);
 		ASSERT_EQ(0, virtgpu_userptr(fd, &variant->way, self->buf,
 					     self->size, &handle));
 		ASSERT_EQ(self->handle, handle);
@@ -431,7 +431,7 @@ TEST_F_TIMEOUT(registration, file_close, 600)
 	while (sweep_next(_metadata, &sweep)) {
 		fd = virtgpu_open_context(self->faults.dev.capset);
 		ASSERT_LE(0, fd);
-		become_user(_metadata, self->size);
+		drop_root(_metadata, self->size);
 		ASSERT_EQ(0, virtgpu_userptr(fd, &variant->way, self->buf,
 					     self->size, &handle));
 		sweep_arm(_metadata, &sweep);

@@ -1006,7 +1006,7 @@ static void run_process(struct __test_metadata *_metadata, struct process *p,
 	}
 	map_spans(_metadata, p);
 	if (!p->primary)
-		ASSERT_EQ(0, become_user_with(USER_LIMIT));
+		ASSERT_EQ(0, become_user(USER_LIMIT));
 
 	ASSERT_EQ(0, pthread_barrier_init(&p->start, NULL, NR_THREADS));
 	for (i = 0; i < NR_THREADS; i++) {

@@ -23,25 +23,7 @@ FIXTURE_VARIANT(lifetime)
 	struct virtgpu_way way;
 };
 
-FIXTURE_VARIANT_ADD(lifetime, guest)
-{
-	.way = WAY_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(lifetime, guest_rdonly)
-{
-	.way = WAY_GUEST_RDONLY,
-};
-
-FIXTURE_VARIANT_ADD(lifetime, host3d_guest)
-{
-	.way = WAY_HOST3D_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(lifetime, host3d_guest_rdonly)
-{
-	.way = WAY_HOST3D_GUEST_RDONLY,
-};
+FIXTURE_VARIANT_ADD_WAYS(lifetime);
 
 FIXTURE_SETUP(lifetime)
 {

@@ -23,25 +23,7 @@ FIXTURE_VARIANT(memlock)
 	struct virtgpu_way way;
 };
 
-FIXTURE_VARIANT_ADD(memlock, guest)
-{
-	.way = WAY_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(memlock, guest_rdonly)
-{
-	.way = WAY_GUEST_RDONLY,
-};
-
-FIXTURE_VARIANT_ADD(memlock, host3d_guest)
-{
-	.way = WAY_HOST3D_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(memlock, host3d_guest_rdonly)
-{
-	.way = WAY_HOST3D_GUEST_RDONLY,
-};
+FIXTURE_VARIANT_ADD_WAYS(memlock);
 
 FIXTURE_SETUP(memlock)
 {
@@ -58,21 +40,6 @@ FIXTURE_TEARDOWN_PARENT(memlock)
 	virtgpu_teardown(_metadata, &self->dev);
 }
 
-/* From now on this process is a user without privileges, so limited. */
-static void become_user(struct __test_metadata *_metadata, size_t pages)
-{
-	struct rlimit limit = {
-		.rlim_cur = pages * PAGE_SIZE,
-		.rlim_max = pages * PAGE_SIZE,
-	};
-
-	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit));
-	ASSERT_EQ(0, setresgid(UNPRIVILEGED_UID, UNPRIVILEGED_UID,
-			       UNPRIVILEGED_UID));
-	ASSERT_EQ(0, setresuid(UNPRIVILEGED_UID, UNPRIVILEGED_UID,
-			       UNPRIVILEGED_UID));
-}
-
 #define test_register(ret, page, pages, handle)				\
 	ASSERT_EQ(ret, virtgpu_userptr(self->dev.fd, &variant->way,	\
 				       self->buf + (page) * PAGE_SIZE,	\
@@ -84,7 +51,7 @@ TEST_F(memlock, limit_is_exact)
 {
 	__u32 all, first, second, none;
 
-	become_user(_metadata, LIMIT_PAGES);
+	ASSERT_EQ(0, become_user(LIMIT_PAGES));
 
 	test_register(-ENOMEM, 0, LIMIT_PAGES + 1, &none);
 	EXPECT_EQ(0, none);
@@ -108,7 +75,7 @@ TEST_F(memlock, each_registration_pays)
 	__u32 handles[LIMIT_PAGES], none;
 	size_t i;
 
-	become_user(_metadata, LIMIT_PAGES);
+	ASSERT_EQ(0, become_user(LIMIT_PAGES));
 	for (i = 0; i < LIMIT_PAGES; i++)
 		test_register(0, 0, 1, &handles[i]);
 	test_register(-ENOMEM, 0, 1, &none);
@@ -120,7 +87,7 @@ TEST_F(memlock, limit_zero_is_no_privilege)
 {
 	__u32 none;
 
-	become_user(_metadata, 0);
+	ASSERT_EQ(0, become_user(0));
 	test_register(-EPERM, 0, 1, &none);
 	EXPECT_EQ(0, none);
 }
@@ -143,7 +110,7 @@ TEST_F(memlock, failure_costs_nothing)
 
 	ASSERT_EQ(0, munmap(self->buf + LIMIT_PAGES * PAGE_SIZE,
 			    LIMIT_PAGES * PAGE_SIZE));
-	become_user(_metadata, LIMIT_PAGES);
+	ASSERT_EQ(0, become_user(LIMIT_PAGES));
 	for (i = 0; i < 100; i++)
 		test_register(-EFAULT, 1, LIMIT_PAGES, &handle);
 	test_register(0, 0, LIMIT_PAGES, &handle);
@@ -159,7 +126,7 @@ TEST_F_TIMEOUT(memlock, at_the_limit_again_and_again, 900)
 	__u32 handle;
 	int i;
 
-	become_user(_metadata, LIMIT_PAGES);
+	ASSERT_EQ(0, become_user(LIMIT_PAGES));
 	for (i = 0; i < 300; i++) {
 		test_register(0, 0, LIMIT_PAGES, &handle);
 		test_release(handle);
@@ -176,7 +143,7 @@ TEST_F_TIMEOUT(memlock, at_the_limit_after_close, 900)
 		fds[i] = virtgpu_open_context(self->dev.capset);
 		ASSERT_LE(0, fds[i]);
 	}
-	become_user(_metadata, LIMIT_PAGES);
+	ASSERT_EQ(0, become_user(LIMIT_PAGES));
 	for (i = 0; i < ARRAY_SIZE(fds); i++) {
 		ASSERT_EQ(0, virtgpu_userptr(fds[i], &variant->way, self->buf,
 					     LIMIT_PAGES * PAGE_SIZE, &handle));
@@ -197,7 +164,7 @@ TEST_F_TIMEOUT(memlock, at_the_limit_after_kill, 300)
 		ASSERT_LE(0, fds[i]);
 	}
 	ASSERT_EQ(0, pipe(ready));
-	become_user(_metadata, LIMIT_PAGES);
+	ASSERT_EQ(0, become_user(LIMIT_PAGES));
 	for (i = 0; i < ARRAY_SIZE(fds); i++) {
 		pid = fork();
 		ASSERT_LE(0, pid);
@@ -222,7 +189,7 @@ TEST_F(memlock, fork_does_not_help)
 	int status;
 	pid_t pid;
 
-	become_user(_metadata, LIMIT_PAGES);
+	ASSERT_EQ(0, become_user(LIMIT_PAGES));
 	test_register(0, 0, LIMIT_PAGES, &handle);
 	pid = fork();
 	ASSERT_LE(0, pid);
@@ -251,7 +218,7 @@ TEST_F(memlock, exec_does_not_help)
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		ASSERT_EQ(0, fcntl(self->dev.fd, F_SETFD, 0));
-		become_user(_metadata, LIMIT_PAGES);
+		ASSERT_EQ(0, become_user(LIMIT_PAGES));
 		snprintf(fd, sizeof(fd), "%d", self->dev.fd);
 		snprintf(mem, sizeof(mem), "%u", variant->way.blob_mem);
 		snprintf(flags, sizeof(flags), "%u", variant->way.blob_flags);
@@ -357,7 +324,7 @@ TEST_F(memlock, passing_the_file_does_not_help)
 		if (!pid) {
 			int ret;
 
-			become_user(_metadata, LIMIT_PAGES);
+			ASSERT_EQ(0, become_user(LIMIT_PAGES));
 			fd = recv_fd(sock[1]);
 			ret = virtgpu_userptr(fd, &variant->way, self->buf,
 					      PAGE_SIZE, &handle);
@@ -379,7 +346,7 @@ TEST_F(memlock, passing_the_file_does_not_help)
 	ASSERT_EQ(0, close(fd));
 	fd = virtgpu_open_context(self->dev.capset);
 	ASSERT_LE(0, fd);
-	become_user(_metadata, LIMIT_PAGES);
+	ASSERT_EQ(0, become_user(LIMIT_PAGES));
 	EXPECT_EQ(0, virtgpu_userptr(fd, &variant->way, self->buf,
 				     LIMIT_PAGES * PAGE_SIZE, &handle));
 }
@@ -394,7 +361,7 @@ TEST_F(memlock, released_by_another_user)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		become_user(_metadata, LIMIT_PAGES);
+		ASSERT_EQ(0, become_user(LIMIT_PAGES));
 		test_register(0, 0, LIMIT_PAGES, &handle);
 		test_register(-ENOMEM, 0, 1, &none);
 		_exit(handle);
@@ -404,7 +371,7 @@ TEST_F(memlock, released_by_another_user)
 	handle = WEXITSTATUS(status);
 	test_release(handle);
 
-	become_user(_metadata, LIMIT_PAGES);
+	ASSERT_EQ(0, become_user(LIMIT_PAGES));
 	test_register(0, 0, LIMIT_PAGES, &handle);
 	test_register(-ENOMEM, 0, 1, &none);
 	test_release(handle);

@@ -22,25 +22,7 @@ FIXTURE_VARIANT(stats)
 	struct virtgpu_way way;
 };
 
-FIXTURE_VARIANT_ADD(stats, guest)
-{
-	.way = WAY_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(stats, guest_rdonly)
-{
-	.way = WAY_GUEST_RDONLY,
-};
-
-FIXTURE_VARIANT_ADD(stats, host3d_guest)
-{
-	.way = WAY_HOST3D_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(stats, host3d_guest_rdonly)
-{
-	.way = WAY_HOST3D_GUEST_RDONLY,
-};
+FIXTURE_VARIANT_ADD_WAYS(stats);
 
 FIXTURE_SETUP(stats)
 {

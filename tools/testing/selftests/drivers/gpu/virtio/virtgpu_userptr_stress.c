@@ -226,7 +226,7 @@ static void stress_process(struct __test_metadata *_metadata,
 	int fd = virtgpu_open_context(dev->capset);
 
 	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, become_user_with(LIMIT_PAGES));
+	ASSERT_EQ(0, become_user(LIMIT_PAGES));
 	EXPECT_EQ(0, stress_file(dev, fd, buf, seed, rounds));
 	ASSERT_EQ(0, close(fd));
 	EXPECT_EQ(0, vmpin_settle_kb(getpid(), 0));
@@ -552,7 +552,7 @@ TEST_F_TIMEOUT(cgroup, over_the_limit, 900)
 		ASSERT_LE(0, pid);
 		if (!pid) {
 			ASSERT_EQ(0, write_file(GROUP "/cgroup.procs", "0"));
-			ASSERT_EQ(0, become_user_with(2 * size / PAGE_SIZE));
+			ASSERT_EQ(0, become_user(2 * size / PAGE_SIZE));
 			ASSERT_EQ(-ENOMEM,
 				  virtgpu_userptr(self->dev.fd,
 						  random_way(&work), buf, size,

@@ -60,25 +60,7 @@ FIXTURE_VARIANT(uapi)
 	struct virtgpu_way way;
 };
 
-FIXTURE_VARIANT_ADD(uapi, guest)
-{
-	.way = WAY_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(uapi, guest_rdonly)
-{
-	.way = WAY_GUEST_RDONLY,
-};
-
-FIXTURE_VARIANT_ADD(uapi, host3d_guest)
-{
-	.way = WAY_HOST3D_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(uapi, host3d_guest_rdonly)
-{
-	.way = WAY_HOST3D_GUEST_RDONLY,
-};
+FIXTURE_VARIANT_ADD_WAYS(uapi);
 
 /* self->blob is a valid request; each test spoils one field of it. */
 FIXTURE_SETUP(uapi)
@@ -282,25 +264,7 @@ FIXTURE_VARIANT(registered)
 	struct virtgpu_way way;
 };
 
-FIXTURE_VARIANT_ADD(registered, guest)
-{
-	.way = WAY_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(registered, guest_rdonly)
-{
-	.way = WAY_GUEST_RDONLY,
-};
-
-FIXTURE_VARIANT_ADD(registered, host3d_guest)
-{
-	.way = WAY_HOST3D_GUEST,
-};
-
-FIXTURE_VARIANT_ADD(registered, host3d_guest_rdonly)
-{
-	.way = WAY_HOST3D_GUEST_RDONLY,
-};
+FIXTURE_VARIANT_ADD_WAYS(registered);
 
 /* By the primary node, where everything can be tried. */
 FIXTURE_SETUP(registered)

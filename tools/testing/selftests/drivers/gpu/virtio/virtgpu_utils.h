@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -91,6 +92,21 @@ struct virtgpu_way {
 	.needs = VIRTGPU_RESOURCE_USERPTR_HOST3D_GUEST |		\
 		 VIRTGPU_RESOURCE_USERPTR_RDONLY,			\
 }
+
+/* For a fixture whose variants have nothing but the way. */
+#define FIXTURE_VARIANT_ADD_WAYS(fixture)				\
+	FIXTURE_VARIANT_ADD(fixture, guest) {				\
+		.way = WAY_GUEST,					\
+	};								\
+	FIXTURE_VARIANT_ADD(fixture, guest_rdonly) {			\
+		.way = WAY_GUEST_RDONLY,				\
+	};								\
+	FIXTURE_VARIANT_ADD(fixture, host3d_guest) {			\
+		.way = WAY_HOST3D_GUEST,				\
+	};								\
+	FIXTURE_VARIANT_ADD(fixture, host3d_guest_rdonly) {		\
+		.way = WAY_HOST3D_GUEST_RDONLY,				\
+	}
 
 static __maybe_unused const struct virtgpu_way virtgpu_ways[] = {
 	WAY_GUEST, WAY_GUEST_RDONLY, WAY_HOST3D_GUEST, WAY_HOST3D_GUEST_RDONLY,
@@ -512,6 +528,23 @@ static inline size_t size_of_runs(const void *addr, size_t size, size_t runs)
 	size_t covered;
 
 	return count_runs(addr, size, runs, &covered) == runs ? covered : 0;
+}
+
+/* From now on this process is a user without privileges, so limited. */
+static inline int become_user(size_t pages)
+{
+	struct rlimit limit = {
+		.rlim_cur = pages * PAGE_SIZE,
+		.rlim_max = pages * PAGE_SIZE,
+	};
+
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) ||
+	    setresgid(UNPRIVILEGED_UID, UNPRIVILEGED_UID, UNPRIVILEGED_UID) ||
+	    setresuid(UNPRIVILEGED_UID, UNPRIVILEGED_UID, UNPRIVILEGED_UID))
+		return -errno;
+
+	/* A new user's process has lost it. */
+	return prctl(PR_SET_PDEATHSIG, SIGKILL) ? -errno : 0;
 }
 
 static inline void *map_anon(size_t size)
