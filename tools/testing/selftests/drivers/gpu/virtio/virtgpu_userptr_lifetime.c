@@ -643,4 +643,75 @@ TEST_F_TIMEOUT(busy, other_contexts_go_on, 300)
 	compute_stop_spinning(&self->compute);
 }
 
+/*
+ * Behind the spinning kernel, as many submissions as the control queue takes;
+ * the child that is returned waits for room for one more.
+ */
+static pid_t fill_queue(struct __test_metadata *_metadata,
+			struct compute *compute)
+{
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		while (!compute_start(compute, "fill"))
+			;
+		_exit(1);
+	}
+	ASSERT_TRUE(settles_in_ioctl(pid));
+	return pid;
+}
+
+/* Who waits for room can be killed, and what was not sent is not kept. */
+TEST_F_TIMEOUT(busy, killed_while_the_queue_is_full, 300)
+{
+	pid_t submits, registers;
+
+	ASSERT_EQ(0, compute_start_spinning(&self->compute));
+	submits = fill_queue(_metadata, &self->compute);
+	registers = start_waiting(_metadata, &self->compute, &variant->way,
+				  self->buf, self->size, 0);
+	EXPECT_EQ(self->dev.pins + NR_PAGES + 1, pins_held());
+	EXPECT_TRUE(dies_when_killed(registers));
+	EXPECT_EQ(self->dev.pins + 1, pins_settle(self->dev.pins + 1));
+	EXPECT_TRUE(dies_when_killed(submits));
+	compute_stop_spinning(&self->compute);
+	EXPECT_EQ(0, compute_fill(&self->compute, self->compute.flag_res, 0,
+				  PAGE_SIZE));
+}
+
+/*
+ * Nobody waits for room to let go. What is let go then does so in order: the
+ * next context, which has the same number, is not destroyed in place of it.
+ */
+TEST_F_TIMEOUT(busy, closed_while_the_queue_is_full, 300)
+{
+	struct compute next;
+	pid_t submits, opens;
+	__u32 handle;
+	int status;
+
+	ASSERT_EQ(0, virtgpu_userptr(self->compute.fd, &variant->way, self->buf,
+				     self->size, &handle));
+	ASSERT_EQ(0, compute_start_spinning(&self->compute));
+	submits = fill_queue(_metadata, &self->compute);
+	EXPECT_TRUE(dies_when_killed(submits));
+
+	EXPECT_EQ(0, virtgpu_gem_close(self->compute.fd, handle));
+	EXPECT_EQ(0, close(self->dev.fd));
+	opens = fork();
+	ASSERT_LE(0, opens);
+	if (!opens)
+		_exit(compute_open(&next) ||
+		      compute_fill(&next, next.flag_res, 0, PAGE_SIZE));
+	EXPECT_TRUE(settles_in_ioctl(opens));
+	EXPECT_EQ(self->dev.pins + NR_PAGES + 1, pins_held());
+
+	compute_stop_spinning(&self->compute);
+	ASSERT_EQ(opens, waitpid(opens, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(self->dev.pins + 1, pins_settle(self->dev.pins + 1));
+}
+
 TEST_HARNESS_MAIN
