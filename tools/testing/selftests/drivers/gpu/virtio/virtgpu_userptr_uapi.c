@@ -4,12 +4,35 @@
  * struct may have, and that a registered object can be reached in no other way
  * than by the commands of its own context.
  */
+#include <assert.h>
+
 #include "virtgpu_compute.h"
 
 /* Larger than every struct that a program may pass. */
 #define MAX_IOCTL_SIZE	128
 
 #define CANARY		0x5a
+
+/*
+ * The layout that clients have been built with. Each 64-bit field is at a
+ * multiple of 8, so it is a 32-bit program's as well.
+ */
+#define test_layout(field, offset)					\
+	static_assert(offsetof(struct drm_virtgpu_resource_create_blob,	\
+			       field) == (offset), #field)
+
+test_layout(blob_mem, 0);
+test_layout(blob_flags, 4);
+test_layout(bo_handle, 8);
+test_layout(res_handle, 12);
+test_layout(size, 16);
+test_layout(pad, 24);
+test_layout(cmd_size, 28);
+test_layout(cmd, 32);
+test_layout(blob_id, 40);
+test_layout(blob_hints, 48);
+test_layout(userptr, 48);
+static_assert(sizeof(struct drm_virtgpu_resource_create_blob) == 56, "size");
 
 /*
  * An older driver is told from one that refuses by the parameter, and it does
@@ -245,6 +268,76 @@ TEST_F(uapi, answer_that_cannot_be_stored)
 	EXPECT_EQ(0, close(self->dev.fd));
 	EXPECT_EQ(self->dev.pins, pins_settle(self->dev.pins));
 }
+
+#ifdef __x86_64__
+/* The system call of a 32-bit program; its pointers have to be such as well. */
+static int ioctl_of_32_bit(int fd, unsigned long request, void *arg)
+{
+	int ret = 54; /* ioctl */
+
+	asm volatile("int $0x80"
+		     : "+a" (ret)
+		     : "b" (fd), "c" (request), "d" (arg)
+		     : "memory", "r8", "r9", "r10", "r11");
+	return ret;
+}
+
+static bool has_32_bit_programs(void)
+{
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid)
+		_exit(ioctl_of_32_bit(-1, 0, NULL) != -EBADF);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
+TEST_F(uapi, called_by_a_32_bit_program)
+{
+	const size_t pages = self->size / PAGE_SIZE;
+	struct drm_virtgpu_resource_create_blob *blob;
+	struct drm_virtgpu_getparam *param;
+	struct drm_gem_close *gem_close;
+	char *low;
+	int want;
+
+	if (!has_32_bit_programs())
+		SKIP(return, "no CONFIG_IA32_EMULATION");
+
+	low = mmap(NULL, PAGE_SIZE + self->size, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	ASSERT_NE(MAP_FAILED, low);
+
+	param = (void *)low;
+	param->param = VIRTGPU_PARAM_RESOURCE_USERPTR;
+	param->value = (uintptr_t)(param + 1);
+	ASSERT_EQ(0, ioctl_of_32_bit(self->dev.fd, DRM_IOCTL_VIRTGPU_GETPARAM,
+				     param));
+	EXPECT_EQ(self->dev.offers, *(int *)(param + 1));
+
+	want = virtgpu_expected(&self->dev, &variant->way, 0);
+	blob = (void *)low;
+	*blob = self->blob;
+	blob->userptr = (uintptr_t)low + PAGE_SIZE;
+	ASSERT_EQ(want, ioctl_of_32_bit(self->dev.fd,
+					DRM_IOCTL_VIRTGPU_RESOURCE_CREATE_BLOB,
+					blob));
+	if (want) {
+		EXPECT_EQ(0, blob->bo_handle);
+		EXPECT_EQ(self->dev.pins, pins_held());
+		return;
+	}
+	EXPECT_NE(0, blob->res_handle);
+	EXPECT_EQ(self->dev.pins + pages, pins_held());
+
+	gem_close = (void *)low;
+	*gem_close = (struct drm_gem_close) { .handle = blob->bo_handle };
+	EXPECT_EQ(0, ioctl_of_32_bit(self->dev.fd, DRM_IOCTL_GEM_CLOSE,
+				     gem_close));
+	EXPECT_EQ(self->dev.pins, pins_settle(self->dev.pins));
+}
+#endif
 
 /*
  * Every other way to the object. The device may be told to write a read-only
