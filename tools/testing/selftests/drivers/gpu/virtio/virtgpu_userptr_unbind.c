@@ -263,10 +263,12 @@ TEST_F_TIMEOUT(unbind, right_after_release, 300)
 /* Nor is it held up by programs that register and release all the time. */
 TEST_F_TIMEOUT(unbind, while_others_register, 300)
 {
+	int status, begun[2];
 	pid_t pids[4];
-	int status;
+	char byte;
 	size_t i;
 
+	ASSERT_EQ(0, pipe(begun));
 	for (i = 0; i < ARRAY_SIZE(pids); i++) {
 		pids[i] = fork();
 		ASSERT_LE(0, pids[i]);
@@ -276,6 +278,10 @@ TEST_F_TIMEOUT(unbind, while_others_register, 300)
 
 			fd = virtgpu_open_context(self->dev.capset);
 			ASSERT_LE(0, fd);
+			ASSERT_EQ(0, virtgpu_userptr(fd, &variant->way,
+						     self->buf, self->size,
+						     &handle));
+			ASSERT_EQ(1, write(begun[1], "", 1));
 			do {
 				ret = virtgpu_userptr(fd, &variant->way,
 						      self->buf, self->size,
@@ -285,6 +291,9 @@ TEST_F_TIMEOUT(unbind, while_others_register, 300)
 			_exit(-ret);
 		}
 	}
+	close(begun[1]);
+	for (i = 0; i < ARRAY_SIZE(pids); i++)
+		ASSERT_EQ(1, read(begun[0], &byte, 1));
 	sleep_ms(300);
 	take_away(_metadata, self, variant->remove);
 	for (i = 0; i < ARRAY_SIZE(pids); i++) {
