@@ -280,9 +280,9 @@ assemble() {
 	unset GIT_INDEX_FILE
 }
 
-# complete: after assemble, dies of a file of the repository that looks like the series' own, below $PREFIX or beside its new
+# no_stray_files: after assemble, dies of a file of the repository that looks like the series' own, below $PREFIX or beside its new
 # files, and that no patch adds: it would not be sent
-complete() {
+no_stray_files() {
 	if [ -n "$PREFIX" ]; then
 		overlay_files "$PREFIX"
 	else
