@@ -16,6 +16,8 @@
  * struct vcs_config - options and what follows from them
  * @device: --device, or NULL
  * @device_index: the device among those that match, settled by the probe
+ * @cpu: it is one, whose driver needs no device node, settled by the probe
+ * @sandbox: not --sandbox=off
  * @drop: the server was started as root: workers become @uid and @gid
  * @uid: workers' user
  * @gid: workers' group
@@ -27,6 +29,8 @@
 struct vcs_config {
 	const char *device;
 	unsigned int device_index;
+	bool cpu;
+	bool sandbox;
 	bool drop;
 	uid_t uid;
 	gid_t gid;

@@ -19,7 +19,7 @@
 #include "vcs_landlock.h"
 
 #define READ	(LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-#define DEVICE	(READ | LANDLOCK_ACCESS_FS_WRITE_FILE)
+#define WRITE	(READ | LANDLOCK_ACCESS_FS_WRITE_FILE)
 #define PROGRAM	(READ | LANDLOCK_ACCESS_FS_EXECUTE)
 /*
  * The second version of the interface is the first that lets a compiler rename
@@ -31,7 +31,7 @@
 #define ON_FILE	(LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_EXECUTE | \
 		 LANDLOCK_ACCESS_FS_WRITE_FILE)
 
-static const struct {
+static const struct path {
 	const char *path;
 	uint64_t access;
 } system_paths[] = {
@@ -44,10 +44,12 @@ static const struct {
 	/* The machine; of processes only the own one. */
 	{ "/sys", READ }, { "/proc/self", READ }, { "/proc/cpuinfo", READ },
 	{ "/proc/meminfo", READ }, { "/proc/stat", READ },
-	{ "/proc/sys", READ }, { "/proc/driver", READ },
-	{ "/proc/modules", READ }, { "/proc/filesystems", READ },
-	/* GPUs; permissions say which. */
-	{ "/dev", DEVICE },
+	{ "/proc/sys", READ }, { "/proc/filesystems", READ },
+	{ "/dev/null", WRITE }, { "/dev/zero", READ }, { "/dev/urandom", READ },
+}, gpu_paths[] = {
+	/* Permissions say which. */
+	{ "/dev", WRITE },
+	{ "/proc/driver", READ }, { "/proc/modules", READ },
 };
 
 static int create_ruleset(const struct landlock_ruleset_attr *attr,
@@ -85,22 +87,32 @@ static int allow(int ruleset, const char *path, uint64_t access)
 	return ret;
 }
 
-int vcs_landlock_enter(const char *dir, bool compiler)
+static int allow_all(int ruleset, const struct path *paths, size_t n)
+{
+	int ret = 0;
+	size_t i;
+
+	for (i = 0; i < n && !ret; i++)
+		ret = allow(ruleset, paths[i].path, paths[i].access);
+	return ret;
+}
+
+int vcs_landlock_enter(const char *dir, bool compiler, bool gpu)
 {
 	const struct landlock_ruleset_attr attr = { .handled_access_fs = ALL };
 	const char *vendors = getenv("OCL_ICD_VENDORS");
-	int ruleset, ret = 0;
-	size_t i;
+	int ruleset, ret;
 
 	if (!vcs_landlock_available())
 		return 0;
 	ruleset = create_ruleset(&attr, sizeof(attr), 0);
 	if (ruleset < 0)
 		return -errno;
-	for (i = 0; i < sizeof(system_paths) / sizeof(system_paths[0]) && !ret;
-	     i++)
-		ret = allow(ruleset, system_paths[i].path,
-			    system_paths[i].access);
+	ret = allow_all(ruleset, system_paths,
+			sizeof(system_paths) / sizeof(system_paths[0]));
+	if (!ret && gpu)
+		ret = allow_all(ruleset, gpu_paths,
+				sizeof(gpu_paths) / sizeof(gpu_paths[0]));
 	/* Where the administrator says that drivers are registered. */
 	if (!ret && vendors && vendors[0] == '/')
 		ret = allow(ruleset, vendors, READ);

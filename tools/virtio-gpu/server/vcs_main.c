@@ -57,6 +57,10 @@ static const char help[] =
 "                         nobody); needs access to the device's nodes\n"
 "  --build-timeout=SEC    how long a guest's program may take to compile\n"
 "                         (default 30)\n"
+"  --sandbox=on|off       off: let drivers make any system call and open any\n"
+"                         file of the workers' user, to find out what one needs;\n"
+"                         guests can as well, if their kernels run on a CPU or\n"
+"                         find a bug, and can keep memory that was taken back\n"
 "  --log-level=LEVEL      error, warn, info (default) or debug\n"
 "  --help, --version      tell and exit\n";
 
@@ -93,7 +97,7 @@ static void parse_options(int argc, char **argv, struct options *opt,
 {
 	enum {
 		SOCKET_PATH = 256, FD, BACKEND, DEVICE, USER, BUILD_TIMEOUT,
-		LOG_LEVEL, HELP, VERSION,
+		SANDBOX, LOG_LEVEL, HELP, VERSION,
 	};
 	static const struct option longopts[] = {
 		{ "socket-path", required_argument, NULL, SOCKET_PATH },
@@ -102,6 +106,7 @@ static void parse_options(int argc, char **argv, struct options *opt,
 		{ "device", required_argument, NULL, DEVICE },
 		{ "user", required_argument, NULL, USER },
 		{ "build-timeout", required_argument, NULL, BUILD_TIMEOUT },
+		{ "sandbox", required_argument, NULL, SANDBOX },
 		{ "log-level", required_argument, NULL, LOG_LEVEL },
 		{ "help", no_argument, NULL, HELP },
 		{ "version", no_argument, NULL, VERSION },
@@ -134,6 +139,12 @@ static void parse_options(int argc, char **argv, struct options *opt,
 			cfg->build_timeout_ms = 1000 *
 				parse_number("--build-timeout", optarg, 1,
 					     VCS_MAX_BUILD_TIMEOUT);
+			break;
+		case SANDBOX:
+			if (strcmp(optarg, "on") && strcmp(optarg, "off"))
+				usage_error("--sandbox=%s: expected on or off",
+					    optarg);
+			cfg->sandbox = !strcmp(optarg, "on");
 			break;
 		case LOG_LEVEL:
 			level = vcs_log_level_parse(optarg);
@@ -346,7 +357,9 @@ static int run(const struct options *opt, struct vcs_config *cfg, int signals)
 	vcs_info("opencl on '%s', %s%s", info.device,
 		 opt->socket_path ? "waiting for QEMU on " : "for QEMU",
 		 opt->socket_path ? opt->socket_path : "");
-	if (!vcs_landlock_available())
+	if (!cfg->sandbox)
+		vcs_warn("--sandbox=off: only for guests that may do what the user of the workers may");
+	else if (!vcs_landlock_available())
 		vcs_warn("this kernel has no Landlock (5.19): guests can read what every user of the host can");
 	if (info.is_cpu)
 		vcs_warn("on a CPU, kernels are native code of the worker: the host is protected from the guest, but a guest's users are not from each other's kernels");
@@ -371,7 +384,10 @@ static int run(const struct options *opt, struct vcs_config *cfg, int signals)
 int main(int argc, char **argv)
 {
 	struct options opt = { .fd = -1 };
-	struct vcs_config cfg = { .build_timeout_ms = VCS_BUILD_TIMEOUT_MS };
+	struct vcs_config cfg = {
+		.sandbox = true,
+		.build_timeout_ms = VCS_BUILD_TIMEOUT_MS,
+	};
 	int signals, ret;
 	bool listening;
 

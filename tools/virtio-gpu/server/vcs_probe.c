@@ -275,6 +275,8 @@ int vcs_probe(struct vcs_config *cfg, struct vcs_device_info *info)
 			return ret;
 		if (!r.status) {
 			cfg->device_index = index;
+			/* Without device nodes others may not be counted. */
+			cfg->cpu = r.info.is_cpu && !index;
 			*info = r.info;
 			return 0;
 		}

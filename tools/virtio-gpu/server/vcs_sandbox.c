@@ -4,20 +4,13 @@
  *
  * Both work on what a guest wrote: with an OpenCL driver for the CPU a kernel is
  * native code in the worker, and compilers have bugs. So neither is ever root or
- * has capabilities, and a system call filter takes away what would let a worker
- * outlive its death (when its pidfd signals, nobody may have its windows), reach
- * other processes, or gain rights.
- *
- * The filter is a list of what is denied, because an OpenCL driver's needs
- * differ from device to device. Denied calls fail, they do not kill: drivers
- * try things and have a way without.
+ * has capabilities, and what they can ask of the kernel (vcs_seccomp.c) and of
+ * its files (vcs_landlock.c) is what they need.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <sched.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -30,6 +23,7 @@
 #include "vcs_landlock.h"
 #include "vcs_log.h"
 #include "vcs_sandbox.h"
+#include "vcs_seccomp.h"
 
 /* Descriptors of a driver: device nodes, buffers it exports to itself. */
 #define VCS_MAX_FILES		512
@@ -173,180 +167,6 @@ static int set_limits(enum vcs_role role, const struct vcs_config *cfg)
 	return ret;
 }
 
-#define DENY(call)	{ SCMP_SYS(call), EPERM }
-
-struct denied {
-	int call;
-	int error;
-};
-
-/* Nobody needs these. */
-static const struct denied denied[] = {
-	/* Other processes. */
-	DENY(ptrace), DENY(process_vm_readv), DENY(process_vm_writev),
-	DENY(process_madvise), DENY(process_mrelease), DENY(pidfd_getfd),
-	DENY(pidfd_send_signal), DENY(kcmp), DENY(tkill), DENY(migrate_pages),
-	DENY(move_pages),
-	/* Out of the group that the spawner kills. */
-	DENY(setsid), DENY(setpgid),
-	/* Names, mounts, users. */
-	DENY(unshare), DENY(setns), DENY(mount), DENY(umount2),
-	DENY(pivot_root), DENY(chroot), DENY(open_tree), DENY(move_mount),
-	DENY(fsopen), DENY(fsconfig), DENY(fsmount), DENY(fspick),
-	DENY(mount_setattr), DENY(name_to_handle_at), DENY(open_by_handle_at),
-	DENY(sethostname), DENY(setdomainname),
-	/* Large parts of the kernel, and calls that would pass this filter by. */
-	DENY(bpf), DENY(perf_event_open), DENY(userfaultfd),
-	{ SCMP_SYS(io_uring_setup), ENOSYS }, DENY(io_uring_enter),
-	DENY(io_uring_register), DENY(add_key), DENY(request_key), DENY(keyctl),
-	DENY(init_module), DENY(finit_module), DENY(delete_module),
-	DENY(kexec_load), DENY(kexec_file_load), DENY(reboot), DENY(swapon),
-	DENY(swapoff), DENY(acct), DENY(quotactl), DENY(syslog),
-	DENY(settimeofday), DENY(clock_settime), DENY(clock_adjtime),
-	DENY(adjtimex), DENY(vhangup), DENY(iopl), DENY(ioperm),
-	DENY(modify_ldt), DENY(lookup_dcookie), DENY(nfsservctl),
-	/* Networks and services of the host. */
-	{ SCMP_SYS(socket), EACCES }, DENY(connect), DENY(bind), DENY(listen),
-};
-
-/* A worker besides makes no process and no file, and changes none's name. */
-static const struct denied denied_worker[] = {
-	DENY(fork), DENY(vfork), DENY(execve), DENY(execveat),
-	/* Its flags are behind a pointer: let glibc fall back to clone(). */
-	{ SCMP_SYS(clone3), ENOSYS },
-	{ SCMP_SYS(creat), EACCES },
-	{ SCMP_SYS(openat2), ENOSYS },
-	/* Drivers make sure of a whole path, from the root on. */
-	{ SCMP_SYS(mkdir), EEXIST }, { SCMP_SYS(mkdirat), EEXIST },
-	{ SCMP_SYS(mknod), EACCES }, { SCMP_SYS(mknodat), EACCES },
-	{ SCMP_SYS(rename), EACCES }, { SCMP_SYS(renameat), EACCES },
-	{ SCMP_SYS(renameat2), EACCES },
-	{ SCMP_SYS(unlink), EACCES }, { SCMP_SYS(unlinkat), EACCES },
-	{ SCMP_SYS(rmdir), EACCES },
-	{ SCMP_SYS(link), EACCES }, { SCMP_SYS(linkat), EACCES },
-	{ SCMP_SYS(symlink), EACCES }, { SCMP_SYS(symlinkat), EACCES },
-	{ SCMP_SYS(chmod), EACCES }, { SCMP_SYS(fchmod), EACCES },
-	{ SCMP_SYS(fchmodat), EACCES },
-	{ SCMP_SYS(chown), EACCES }, { SCMP_SYS(fchown), EACCES },
-	{ SCMP_SYS(lchown), EACCES }, { SCMP_SYS(fchownat), EACCES },
-	{ SCMP_SYS(truncate), EACCES },
-};
-
-static int add_denied(scmp_filter_ctx filter, const struct denied *list,
-		      size_t n)
-{
-	int ret = 0;
-	size_t i;
-
-	for (i = 0; i < n && !ret; i++)
-		ret = seccomp_rule_add(filter,
-				       SCMP_ACT_ERRNO((uint32_t)list[i].error),
-				       list[i].call, 0);
-	return ret;
-}
-
-/*
- * Code of the guest runs here: what names a process names this one, and what
- * vcs_sandbox_detach() and vcs_sandbox_enter() have set stays set.
- */
-static int add_self_only(scmp_filter_ctx filter)
-{
-	static const int calls[] = {
-		SCMP_SYS(kill), SCMP_SYS(tgkill), SCMP_SYS(rt_sigqueueinfo),
-		SCMP_SYS(rt_tgsigqueueinfo),
-	};
-	static const int options[] = {
-		PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_PTRACER,
-	};
-	scmp_datum_t pid = (scmp_datum_t)getpid();
-	int ret = 0;
-	size_t i;
-
-	for (i = 0; i < sizeof(calls) / sizeof(calls[0]) && !ret; i++)
-		ret = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), calls[i],
-				       1, SCMP_A0(SCMP_CMP_NE, pid, 0));
-	/* 0 is the caller; glibc uses nothing else. */
-	if (!ret)
-		ret = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM),
-				       SCMP_SYS(prlimit64), 1,
-				       SCMP_A0(SCMP_CMP_NE, 0, 0));
-	for (i = 0; i < sizeof(options) / sizeof(options[0]) && !ret; i++)
-		ret = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM),
-				       SCMP_SYS(prctl), 1,
-				       SCMP_A0(SCMP_CMP_EQ,
-					       (scmp_datum_t)options[i], 0));
-	return ret;
-}
-
-/* No process, no file. */
-static int add_worker_rules(scmp_filter_ctx filter)
-{
-	int ret;
-
-	ret = add_denied(filter, denied_worker,
-			 sizeof(denied_worker) / sizeof(denied_worker[0]));
-	/* Threads are fine. */
-	if (!ret)
-		ret = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM),
-				       SCMP_SYS(clone), 1,
-				       SCMP_A0(SCMP_CMP_MASKED_EQ,
-					       CLONE_THREAD, 0));
-	if (!ret)
-		ret = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES),
-				       SCMP_SYS(open), 1,
-				       SCMP_A1(SCMP_CMP_MASKED_EQ,
-					       O_CREAT, O_CREAT));
-	if (!ret)
-		ret = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES),
-				       SCMP_SYS(openat), 1,
-				       SCMP_A2(SCMP_CMP_MASKED_EQ,
-					       O_CREAT, O_CREAT));
-	return ret;
-}
-
-static int add_rules(scmp_filter_ctx filter, enum vcs_role role)
-{
-	int ret;
-
-	/* Calls of another ABI (i386, x32) have other numbers: none of them. */
-	ret = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
-			       SCMP_ACT_KILL_PROCESS);
-	/* A tree of about a hundred rules instead of a list. */
-	if (!ret)
-		ret = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-
-	if (!ret && role != VCS_ROLE_BUILDER) {
-		ret = add_denied(filter, denied,
-				 sizeof(denied) / sizeof(denied[0]));
-		/* Asking only: flags of it weaken address randomisation. */
-		if (!ret)
-			ret = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM),
-					       SCMP_SYS(personality), 1,
-					       SCMP_A0(SCMP_CMP_NE,
-						       0xffffffff, 0));
-	}
-	if (!ret && role == VCS_ROLE_WORKER)
-		ret = add_worker_rules(filter);
-	if (!ret && role != VCS_ROLE_COMPILER)
-		ret = add_self_only(filter);
-	return ret;
-}
-
-static int filter_syscalls(enum vcs_role role)
-{
-	scmp_filter_ctx filter;
-	int ret;
-
-	filter = seccomp_init(SCMP_ACT_ALLOW);
-	if (!filter)
-		return -ENOMEM;
-	ret = add_rules(filter, role);
-	if (!ret)
-		ret = seccomp_load(filter);
-	seccomp_release(filter);
-	return ret;
-}
-
 int vcs_sandbox_enter(const struct vcs_config *cfg, enum vcs_role role,
 		      const char *dir)
 {
@@ -364,10 +184,11 @@ int vcs_sandbox_enter(const struct vcs_config *cfg, enum vcs_role role,
 		ret = -errno;
 	if (!ret)
 		ret = set_limits(role, cfg);
-	if (!ret && role != VCS_ROLE_BUILDER)
-		ret = vcs_landlock_enter(dir, role == VCS_ROLE_COMPILER);
-	if (!ret)
-		ret = filter_syscalls(role);
+	if (!ret && cfg->sandbox && role != VCS_ROLE_BUILDER)
+		ret = vcs_landlock_enter(dir, role == VCS_ROLE_COMPILER,
+					 !cfg->cpu);
+	if (!ret && cfg->sandbox)
+		ret = vcs_seccomp_enter(role, !cfg->cpu);
 	if (ret)
 		vcs_err("cannot enter the sandbox: %s", strerror(-ret));
 	return ret;

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,9 +57,9 @@ static const char attack_source[] =
 	"__attribute__((noinline)) long call(__global long *p)\n"
 	"{\n"
 	"	long ret = p[0];\n"
-	"	__asm__ volatile(\"syscall\" : \"+a\"(ret)\n"
-	"		: \"D\"(p[1]), \"S\"(p[2]), \"d\"(p[3])\n"
-	"		: \"rcx\", \"r11\", \"memory\");\n"
+	"	__asm__ volatile(\"mov %4, %%r10\\n\\tsyscall\" : \"+a\"(ret)\n"
+	"		: \"D\"(p[1]), \"S\"(p[2]), \"d\"(p[3]), \"r\"(p[4])\n"
+	"		: \"r10\", \"rcx\", \"r11\", \"memory\");\n"
 	"	return ret;\n"
 	"}\n"
 	"__kernel void attack(__global long *p)\n"
@@ -486,14 +487,19 @@ struct attack {
 	struct memory text;
 };
 
-static void attack_begin(struct attack *a)
+static void attack_begin_on(struct server *s, struct attack *a)
 {
 	memory_create(&a->args, 1);
 	memory_create(&a->text, 1);
-	ctx_create(&server, &a->c);
+	ctx_create(s, &a->c);
 	assert_int_equal(build(&a->c, 1, attack_source, ""), 0);
 	assert_int_equal(map_memory(&a->c, 1, &a->args, false), 0);
 	assert_int_equal(map_memory(&a->c, 2, &a->text, false), 0);
+}
+
+static void attack_begin(struct attack *a)
+{
+	attack_begin_on(&server, a);
 }
 
 static void attack_end(struct attack *a)
@@ -521,6 +527,13 @@ static long attack(struct attack *a, const char *kernel, long nr, long x,
 	assert_int_equal(launch(&a->c, 1, kernel, 1, res, text ? 2 : 1, NULL),
 			 0);
 	return p[0];
+}
+
+/* Some errno that says no, be it that there is no such call. */
+static void assert_denied(long ret)
+{
+	if (ret != -EPERM && ret != -EACCES && ret != -ENOSYS)
+		fail_msg("not denied: %ld", ret);
 }
 
 static void kernels_cannot_make_processes(void **state)
@@ -565,14 +578,11 @@ static void kernels_cannot_reach_other_processes(void **state)
 	assert_int_equal(attack(&a, "attack", SYS_kill, 0, 0, 0, NULL), -EPERM);
 	assert_int_equal(attack(&a, "attack", SYS_tgkill, spawner, spawner, 0,
 				NULL), -EPERM);
-	assert_int_equal(attack(&a, "attack", SYS_tkill, spawner, 0, 0, NULL),
-			 -EPERM);
-	assert_int_equal(attack(&a, "attack", SYS_ptrace, 16, spawner, 0, NULL),
-			 -EPERM);
-	assert_int_equal(attack(&a, "attack", SYS_process_vm_readv, spawner, 0,
-				0, NULL), -EPERM);
-	assert_int_equal(attack(&a, "attack", SYS_pidfd_getfd, 0, 0, 0, NULL),
-			 -EPERM);
+	assert_denied(attack(&a, "attack", SYS_tkill, spawner, 0, 0, NULL));
+	assert_denied(attack(&a, "attack", SYS_ptrace, 16, spawner, 0, NULL));
+	assert_denied(attack(&a, "attack", SYS_process_vm_readv, spawner, 0,
+			     0, NULL));
+	assert_denied(attack(&a, "attack", SYS_pidfd_getfd, 0, 0, 0, NULL));
 	assert_int_equal(attack(&a, "attack", SYS_prlimit64, spawner, 0, 0,
 				NULL), -EPERM);
 	assert_int_equal(attack(&a, "attack", SYS_socket, AF_INET, SOCK_STREAM,
@@ -589,29 +599,121 @@ static void kernels_cannot_undo_the_sandbox(void **state)
 	(void)state;
 	attack_begin(&a);
 	/* PR_SET_PDEATHSIG 0, PR_SET_DUMPABLE 1 */
-	assert_int_equal(attack(&a, "attack", SYS_prctl, 1, 0, 0, NULL),
-			 -EPERM);
-	assert_int_equal(attack(&a, "attack", SYS_prctl, 4, 1, 0, NULL),
-			 -EPERM);
+	assert_denied(attack(&a, "attack", SYS_prctl, 1, 0, 0, NULL));
+	assert_denied(attack(&a, "attack", SYS_prctl, 4, 1, 0, NULL));
 	assert_int_equal(attack(&a, "attack", SYS_setuid, 0, 0, 0, NULL),
 			 -EPERM);
 	assert_int_equal(attack(&a, "attack", SYS_setsid, 0, 0, 0, NULL),
 			 -EPERM);
-	assert_int_equal(attack(&a, "attack", SYS_personality, 0x0040000, 0, 0,
-				NULL), -EPERM);
+	assert_denied(attack(&a, "attack", SYS_personality, 0x0040000, 0, 0,
+			     NULL));
 	assert_int_equal(attack(&a, "attack", SYS_io_uring_setup, 1, 0, 0,
 				NULL), -ENOSYS);
-	assert_int_equal(attack(&a, "attack", SYS_unshare, 0x10000000, 0, 0,
-				NULL), -EPERM);
-	/* O_CREAT | O_RDWR */
-	assert_int_equal(attack(&a, "attack_path", SYS_open, 0, 0102, 0600,
-				"/tmp/vgpu-attack"), -EACCES);
-	assert_int_equal(attack(&a, "attack_at", SYS_openat, -100, 0, 0102,
-				"/tmp/vgpu-attack"), -EACCES);
+	assert_denied(attack(&a, "attack", SYS_unshare, 0x10000000, 0, 0,
+			     NULL));
+	assert_int_equal(attack(&a, "attack_path", SYS_open, 0,
+				O_CREAT | O_RDWR, 0600, "/tmp/vgpu-attack"),
+			 -EACCES);
+	assert_int_equal(attack(&a, "attack_at", SYS_openat, AT_FDCWD, 0,
+				O_CREAT | O_RDWR, "/tmp/vgpu-attack"), -EACCES);
+	assert_denied(attack(&a, "attack_path", SYS_open, 0,
+			     O_TMPFILE | O_RDWR, 0600, "/tmp"));
 	assert_int_equal(attack(&a, "attack_path", SYS_unlink, 0, 0, 0,
 				"/tmp/vgpu-attack"), -EACCES);
 	assert_int_equal(access("/tmp/vgpu-attack", F_OK), -1);
 	attack_end(&a);
+}
+
+/* What there is of the memfd @name in a worker's address space. */
+static size_t mapped_bytes(pid_t pid, const char *name, const char *prot,
+			   unsigned long *start, unsigned long *end)
+{
+	char path[64], line[512];
+	size_t bytes = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		char perms[5];
+
+		if (!strstr(line, name))
+			continue;
+		print_message("# %s", line);
+		assert_int_equal(sscanf(line, "%lx-%lx %4s", start, end, perms),
+				 3);
+		if (!strcmp(perms, prot))
+			bytes += *end - *start;
+	}
+	fclose(f);
+	return bytes;
+}
+
+/* Of the guest's memory: what is registered, and no way to more. */
+static void workers_have_registered_pages_only(void **state)
+{
+	size_t page = page_size();
+	unsigned long start, end;
+	struct memory m, ro, rest;
+	char path[300], target[256];
+	struct dirent *de;
+	struct ctx c;
+	int nr = 0;
+	pid_t pid;
+	DIR *dir;
+
+	(void)state;
+	/* A worker's maps are root's to read. */
+	if (geteuid())
+		skip();
+	memory_create(&m, 8);
+	memory_create(&ro, 4);
+	memory_create(&rest, 2);
+	ctx_create(&server, &c);
+	pid = pid_of(c.pidfd);
+	/* Some that was there, and is no more. */
+	assert_int_equal(map_memory(&c, 3, &rest, false), 0);
+	assert_int_equal(mapped_bytes(pid, "memfd:ram", "rw-s", &start, &end),
+			 2 * page);
+	assert_int_equal(unmap(&c, 3), 0);
+	assert_int_equal(mapped_bytes(pid, "memfd:ram", "rw-s", &start, &end),
+			 0);
+	assert_int_equal(map_memory(&c, 1, &m, false), 0);
+	assert_int_equal(map_memory(&c, 2, &ro, true), 0);
+	assert_int_equal(mapped_bytes(pid, "memfd:ram", "rw-s", &start, &end),
+			 8 * page);
+	assert_int_equal(mapped_bytes(pid, "memfd:ram", "r--s", &start, &end),
+			 4 * page);
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while ((de = readdir(dir))) {
+		ssize_t len;
+
+		if (de->d_name[0] == '.')
+			continue;
+		len = readlinkat(dirfd(dir), de->d_name, target,
+				 sizeof(target) - 1);
+		assert_true(len > 0);
+		target[len] = '\0';
+		print_message("# fd %s: %s\n", de->d_name, target);
+		nr++;
+		assert_null(strstr(target, "memfd:"));
+		/* Standard error is the server's. */
+		assert_true(!strcmp(target, "/dev/null") ||
+			    !strncmp(target, "socket:", 7) ||
+			    !strcmp(de->d_name, "2"));
+	}
+	closedir(dir);
+	/* Those of stdio, QEMU's and the compile helper's sockets. */
+	assert_int_equal(nr, 5);
+
+	ctx_close(&c);
+	memory_destroy(&m);
+	memory_destroy(&ro);
+	memory_destroy(&rest);
 }
 
 static void guests_cannot_read_files_of_the_host(void **state)
@@ -644,25 +746,102 @@ static void guests_cannot_read_files_of_the_host(void **state)
 	attack_end(&a);
 }
 
-static void kernels_cannot_make_a_window_writable(void **state)
+/* On resource 3, what @nr says to (address, x, y, z). */
+static long attack_window(struct attack *a, long nr, long x, long y, long z)
 {
 	struct virtio_gpu_compute_arg res[2];
+	long *p = (long *)a->args.addr;
+
+	p[0] = nr;
+	p[2] = x;
+	p[3] = y;
+	p[4] = z;
+	res[0] = arg_res(1, 0, 0);
+	res[1] = arg_res(3, 0, 0);
+	assert_int_equal(launch(&a->c, 1, "attack_path", 1, res, 2, NULL), 0);
+	return p[0];
+}
+
+/* Their neighbours in RAM are somebody else's. */
+static void kernels_cannot_grow_or_reopen_a_window(void **state)
+{
+	long page = (long)page_size(), fd;
+	unsigned long start, end;
 	struct memory m;
 	struct attack a;
-	long *p;
+	char path[64];
+
+	(void)state;
+	attack_begin(&a);
+	memory_create(&m, 1);
+	/* There is more of the file. */
+	assert_int_equal(ftruncate(m.fd, 4 * page), 0);
+	assert_int_equal(map_memory(&a.c, 3, &m, false), 0);
+	/* MREMAP_MAYMOVE */
+	assert_denied(attack_window(&a, SYS_mremap, page, 2 * page, 1));
+	/* Without that it had to be where something else is. */
+	assert_denied(attack_window(&a, SYS_mremap, page, 2 * page, 0));
+	assert_denied(attack_window(&a, SYS_remap_file_pages, page, 0, 1));
+
+	if (!geteuid()) {
+		mapped_bytes(pid_of(a.c.pidfd), "memfd:ram", "rw-s", &start,
+			     &end);
+		snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx",
+			 start, end);
+		assert_denied(attack(&a, "attack_path", SYS_open, 0, O_RDWR, 0,
+				     path));
+	}
+	/* Writes read-only memory, where the kernel lets it. */
+	fd = attack(&a, "attack_path", SYS_open, 0, O_RDWR, 0,
+		    "/proc/self/mem");
+	if (vcs_landlock_available())
+		assert_int_equal(fd, -EACCES);
+	assert_denied(attack(&a, "attack_path", SYS_chmod, 0, 0600, 0,
+			     "/proc/self/fd/0"));
+	assert_denied(attack(&a, "attack", SYS_fchmod, 0, 0600, 0, NULL));
+	attack_end(&a);
+	memory_destroy(&m);
+}
+
+/* What there is to be denied, and the way out for drivers that need it. */
+static void without_a_sandbox(void **state)
+{
+	char value[32];
+	struct server s;
+	struct attack a;
+	long fd;
+
+	(void)state;
+	server_start(&s, "--sandbox=off", "--log-level=error");
+	attack_begin_on(&s, &a);
+	fd = attack(&a, "attack", SYS_socket, AF_UNIX, SOCK_STREAM, 0, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(attack(&a, "attack", SYS_personality, 0x0040000, 0, 0,
+				NULL), 0);
+	fd = attack(&a, "attack_path", SYS_open, 0, O_RDONLY, 0, "/etc/passwd");
+	assert_true(fd >= 0);
+	proc_status(pid_of(a.c.pidfd), "Seccomp", value, sizeof(value));
+	assert_string_equal(value, "0");
+	/* Still nobody. */
+	assert_int_equal(attack(&a, "attack", SYS_setuid, 0, 0, 0, NULL),
+			 -EPERM);
+	proc_status(pid_of(a.c.pidfd), "NoNewPrivs", value, sizeof(value));
+	assert_string_equal(value, "1");
+	attack_end(&a);
+	assert_int_equal(server_stop(&s), 0);
+}
+
+static void kernels_cannot_make_a_window_writable(void **state)
+{
+	struct memory m;
+	struct attack a;
 
 	(void)state;
 	attack_begin(&a);
 	memory_create(&m, 1);
 	assert_int_equal(map_memory(&a.c, 3, &m, true), 0);
-	p = (long *)a.args.addr;
-	p[0] = SYS_mprotect;
-	p[2] = (long)page_size();
-	p[3] = PROT_READ | PROT_WRITE;
-	res[0] = arg_res(1, 0, 0);
-	res[1] = arg_res(3, 0, 0);
-	assert_int_equal(launch(&a.c, 1, "attack_path", 1, res, 2, NULL), 0);
-	assert_int_equal(p[0], -EACCES);
+	assert_int_equal(attack_window(&a, SYS_mprotect, (long)page_size(),
+				       PROT_READ | PROT_WRITE, 0), -EACCES);
 	attack_end(&a);
 	memory_destroy(&m);
 }
@@ -978,6 +1157,7 @@ static void bad_command_lines_are_one_sentence(void **state)
 		{ { "--nonsense" }, "--nonsense", 2 },
 		{ { "extra" }, "'extra'", 2 },
 		{ { "--log-level=loud", "--fd=0" }, "--log-level=loud", 2 },
+		{ { "--sandbox=maybe", "--fd=0" }, "--sandbox=maybe", 2 },
 		{ { "--build-timeout=0", "--fd=0" }, "--build-timeout=0", 2 },
 		{ { "--user=root", "--socket-path=/tmp/x" }, "--user=root", 2 },
 		{ { "--user=no-such-user", "--socket-path=/tmp/x" },
@@ -1109,6 +1289,7 @@ int main(void)
 		cmocka_unit_test(broken_message_ends_its_context_only),
 		cmocka_unit_test(unknown_capset_is_refused),
 		cmocka_unit_test(workers_have_no_rights),
+		cmocka_unit_test(workers_have_registered_pages_only),
 #ifdef __x86_64__
 		/* The attack is in its assembly. */
 		cmocka_unit_test(kernels_cannot_make_processes),
@@ -1116,6 +1297,8 @@ int main(void)
 		cmocka_unit_test(kernels_cannot_undo_the_sandbox),
 		cmocka_unit_test(guests_cannot_read_files_of_the_host),
 		cmocka_unit_test(kernels_cannot_make_a_window_writable),
+		cmocka_unit_test(kernels_cannot_grow_or_reopen_a_window),
+		cmocka_unit_test(without_a_sandbox),
 #endif
 		cmocka_unit_test(builders_may_crash_or_hang),
 		cmocka_unit_test(end_of_control_ends_everything),
