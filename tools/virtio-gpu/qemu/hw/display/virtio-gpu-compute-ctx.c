@@ -17,9 +17,9 @@
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/iov.h"
+#include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/sockets.h"
-#include "qemu/timer.h"
 #include "chardev/char.h"
 #include "system/runstate.h"
 #include "virtio-gpu-compute-int.h"
@@ -206,6 +206,40 @@ static bool compute_server_send(VirtIOGPUCompute *s, const void *msg, int len,
         qemu_chr_fe_disconnect(&s->chr);
     }
     return false;
+}
+
+/* Watchdog */
+
+/*
+ * Requests of a context are served one after another, so what counts is the
+ * time since it was last idle or has answered.
+ */
+static void compute_ctx_watch(ComputeContext *ctx)
+{
+    uint32_t ms = ctx->s->job_timeout_ms;
+    bool idle = ctx->state == COMPUTE_CTX_RUNNING &&
+                QTAILQ_EMPTY(&ctx->queue) && QTAILQ_EMPTY(&ctx->sent);
+
+    if (!ms || idle || ctx->killed) {
+        timer_del(ctx->watchdog);
+    } else {
+        timer_mod(ctx->watchdog, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ms);
+    }
+}
+
+static void compute_ctx_timed_out(void *opaque)
+{
+    ComputeContext *ctx = opaque;
+    VirtIOGPUCompute *s = ctx->s;
+
+    qemu_log_mask(LOG_GUEST_ERROR, "virtio-gpu-compute: context %" PRIu32
+                  " has not answered for %" PRIu32 " ms and is killed\n",
+                  ctx->id, s->job_timeout_ms);
+    compute_ctx_kill(ctx);
+    if (ctx->state == COMPUTE_CTX_STARTING) {
+        compute_ctx_gone(ctx);
+    }
+    compute_flush_answers(s);
 }
 
 /* Sending to a worker */
@@ -404,8 +438,13 @@ static void compute_ctx_writable(void *opaque)
 
 void compute_ctx_request(ComputeContext *ctx, ComputeRequest *req)
 {
+    bool idle = QTAILQ_EMPTY(&ctx->queue) && QTAILQ_EMPTY(&ctx->sent);
+
     req->serial = ++ctx->s->last_serial;
     QTAILQ_INSERT_TAIL(&ctx->queue, req, next);
+    if (idle) {
+        compute_ctx_watch(ctx);
+    }
     compute_ctx_send_queue(ctx);
 }
 
@@ -441,6 +480,7 @@ static bool compute_ctx_ready(ComputeContext *ctx,
         qemu_set_fd_handler(fd, compute_ctx_died, NULL, ctx);
         compute_answer(ctx->s, ctx->create_cmd, VIRTIO_GPU_RESP_OK_NODATA);
         ctx->create_cmd = 0;
+        compute_ctx_watch(ctx);
         compute_ctx_send_queue(ctx);
         return true;
     }
@@ -477,6 +517,7 @@ static void compute_ctx_done(ComputeContext *ctx,
     trace_virtio_gpu_compute_done(ctx->id, req->serial, msg->status);
     QTAILQ_REMOVE(&ctx->sent, req, next);
     ctx->nr_maps -= req->type == VGPU_MSG_RES_MAP;
+    compute_ctx_watch(ctx);
     compute_request_done(ctx, req, msg->status);
     g_free(req);
 }
@@ -605,6 +646,9 @@ ComputeContext *compute_ctx_new(VirtIOGPUCompute *s, uint32_t id,
     QTAILQ_INSERT_TAIL(&s->contexts, ctx, next);
     s->nr_contexts++;
     qemu_set_fd_handler(ctx->sock, compute_ctx_readable, NULL, ctx);
+    ctx->watchdog = timer_new_ms(QEMU_CLOCK_REALTIME, compute_ctx_timed_out,
+                                 ctx);
+    compute_ctx_watch(ctx);
     return ctx;
 }
 
@@ -621,6 +665,7 @@ void compute_ctx_kill(ComputeContext *ctx)
     }
     trace_virtio_gpu_compute_ctx_kill(ctx->id);
     ctx->killed = true;
+    timer_del(ctx->watchdog);
     qemu_set_fd_handler(ctx->sock, NULL, NULL, NULL);
     if (ctx->pidfd >= 0) {
         pidfd_signal(ctx->pidfd, SIGKILL);
@@ -650,6 +695,7 @@ void compute_ctx_gone(ComputeContext *ctx)
 
     if (ctx->state != COMPUTE_CTX_LOST) {
         ctx->state = COMPUTE_CTX_LOST;
+        g_clear_pointer(&ctx->watchdog, timer_free);
         qemu_set_fd_handler(ctx->sock, NULL, NULL, NULL);
         close(ctx->sock);
         if (ctx->pidfd >= 0) {

@@ -7,6 +7,7 @@
 #define HW_DISPLAY_VIRTIO_GPU_COMPUTE_INT_H
 
 #include "exec/memory.h"
+#include "qemu/timer.h"
 #include "hw/virtio/virtio-gpu-compute.h"
 #include "virtio-gpu-compute-mem.h"
 
@@ -72,6 +73,7 @@ struct ComputeContext {
     uint64_t create_cmd;        /* serials of the commands to answer, or 0 */
     uint64_t destroy_cmd;
     uint32_t nr_maps;           /* RES_MAP requests in sent */
+    QEMUTimer *watchdog;        /* NULL when lost */
     QTAILQ_HEAD(, ComputeRequest) queue;
     QTAILQ_HEAD(, ComputeRequest) sent;
     QTAILQ_HEAD(, ComputeMapping) mappings;

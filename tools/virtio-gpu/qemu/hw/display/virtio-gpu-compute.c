@@ -1344,6 +1344,9 @@ static void compute_instance_finalize(Object *obj)
 static const Property compute_properties[] = {
     DEFINE_PROP_CHR("chardev", VirtIOGPUCompute, chr),
     DEFINE_PROP_UINT32("max-contexts", VirtIOGPUCompute, max_contexts, 64),
+    /* As long as amdgpu grants a compute job of a virtual function. */
+    DEFINE_PROP_UINT32("job-timeout-ms", VirtIOGPUCompute, job_timeout_ms,
+                       60 * 1000),
     /*
      * Killing a process and freeing its memory takes milliseconds. One that
      * waits in a GPU driver dies when the driver gives up: 10 s is what amdgpu

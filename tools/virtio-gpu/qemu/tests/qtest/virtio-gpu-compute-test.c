@@ -1898,6 +1898,50 @@ static void test_worker_misbehaves(void)
     guest_quit(g);
 }
 
+/* Who does not answer in time is killed, who is idle or slow is not */
+static void test_worker_hangs(void)
+{
+    Guest *g = guest_new_full(",job-timeout-ms=2000", "", 0);
+    Worker *w = guest_ctx(g, 1), *idle = guest_ctx(g, 2);
+    Command *c[3], *create, *unref;
+    unsigned i;
+
+    guest_userptr(g, w, 1, DATA);
+    for (i = 0; i < 3; i++) {
+        c[i] = send_submit(g, 1, RING(0), i + 1, "x", 1);
+    }
+    for (i = 0; i < 3; i++) {
+        g_usleep(1000 * 1000);
+        worker_done(w, worker_recv_plain(w, VGPU_MSG_SUBMIT), 0);
+        assert_ok(c[i]);
+    }
+
+    c[0] = send_submit(g, 1, RING(0), 4, "x", 1);
+    c[1] = send_submit(g, 1, RING(0), 5, "x", 1);
+    unref = send_unref(g, 1);
+    assert_pending(c[0]);
+    assert_pending(unref);
+    worker_reap(w);
+    assert_err(c[0], UNSPEC);
+    assert_err(c[1], UNSPEC);
+    assert_ok(unref);
+    assert_ok(send_ctx_destroy(g, 1));
+    server_recv_kill(g->server, w);
+    worker_free(w);
+
+    /* one that does not come to life */
+    create = send_ctx_create(g, 1, VIRTIO_GPU_CAPSET_COMPUTE);
+    w = server_recv_create(g->server);
+    assert_err(create, UNSPEC);
+    server_recv_kill(g->server, w);
+    assert_ok(send_ctx_destroy(g, 1));
+    worker_free(w);
+
+    guest_userptr(g, idle, 2, DATA);
+    worker_free(idle);
+    guest_quit(g);
+}
+
 /* Tests: reset */
 
 static void test_reset(void)
@@ -2212,6 +2256,7 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-gpu-compute/fences", test_fences);
     qtest_add_func("virtio-gpu-compute/blob", test_blob);
     qtest_add_func("virtio-gpu-compute/worker/killed", test_worker_killed);
+    qtest_add_func("virtio-gpu-compute/worker/hangs", test_worker_hangs);
     qtest_add_func("virtio-gpu-compute/worker/misbehaves",
                    test_worker_misbehaves);
     qtest_add_func("virtio-gpu-compute/reset/life", test_reset);

@@ -21,6 +21,7 @@ struct VirtIOGPUCompute {
     /* properties */
     CharBackend chr;            /* to the spawner of vgpu-compute-server */
     uint32_t max_contexts;
+    uint32_t job_timeout_ms;
     uint32_t kill_timeout_ms;
 
     /* what the server said */
