@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "vcs_landlock.h"
@@ -29,8 +30,12 @@
 #define VCS_MAX_FILES		512
 /* One file: programs are three orders smaller. Also bounds a log on stderr. */
 #define VCS_MAX_FILE_SIZE	(256UL << 20)
-/* Writable private memory of a builder. */
-#define VCS_MAX_BUILDER_DATA	(4UL << 30)
+/*
+ * Writable private memory of a builder, and of a worker that computes itself:
+ * that much, and the stack of a thread for each CPU.
+ */
+#define VCS_MAX_DATA		(4UL << 30)
+#define VCS_MAX_DATA_PER_CPU	(16UL << 20)
 
 #if defined(__SANITIZE_ADDRESS__)
 #define VCS_ASAN 1
@@ -161,8 +166,9 @@ static int set_limits(enum vcs_role role, const struct vcs_config *cfg)
 				2 * (rlim_t)cfg->build_timeout_ms / 1000 + 1);
 #ifndef VCS_ASAN
 	/* The sanitizer's shadow alone is larger. */
-	if (!ret && role == VCS_ROLE_BUILDER)
-		ret = set_limit(RLIMIT_DATA, VCS_MAX_BUILDER_DATA);
+	if (!ret && (role == VCS_ROLE_BUILDER || cfg->cpu))
+		ret = set_limit(RLIMIT_DATA, VCS_MAX_DATA +
+				VCS_MAX_DATA_PER_CPU * (rlim_t)get_nprocs());
 #endif
 	return ret;
 }

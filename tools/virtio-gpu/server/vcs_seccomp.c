@@ -8,6 +8,7 @@
  *
  *                                     worker          helper, builder
  *   own memory, threads, time         yes, no mremap  yes
+ *   memory without a limit            with a GPU      yes
  *   files, as Landlock lets them      read            make and change
  *   processes                         no              yes
  *   signals                           to itself       builder: to itself
@@ -25,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -44,9 +46,9 @@
  */
 static const int allowed[] = {
 	/* Memory. */
-	CALL(brk), CALL(mmap), CALL(munmap), CALL(mprotect), CALL(madvise),
-	CALL(mincore), CALL(msync), CALL(mlock), CALL(mlock2), CALL(munlock),
-	CALL(membarrier), CALL(memfd_create), CALL(mbind), CALL(get_mempolicy),
+	CALL(brk), CALL(munmap), CALL(mprotect), CALL(madvise), CALL(mincore),
+	CALL(msync), CALL(mlock), CALL(mlock2), CALL(munlock),
+	CALL(membarrier), CALL(mbind), CALL(get_mempolicy),
 	CALL(set_mempolicy),
 	/* Files. */
 	CALL(read), CALL(pread64), CALL(readv), CALL(preadv), CALL(write),
@@ -95,15 +97,16 @@ static const int allowed[] = {
 
 /* To compile; vcs_compiler.c has a builder add its own filter. */
 static const int allowed_compiler[] = {
-	CALL(mremap), CALL(fork), CALL(vfork), CALL(execve), CALL(wait4),
-	CALL(waitid), CALL(pidfd_open), CALL(seccomp), CALL(prctl),
-	CALL(open), CALL(openat), CALL(creat), CALL(mkdir), CALL(mkdirat),
-	CALL(rename), CALL(renameat), CALL(renameat2), CALL(link),
-	CALL(linkat), CALL(symlink), CALL(symlinkat), CALL(unlink),
-	CALL(unlinkat), CALL(rmdir), CALL(chmod), CALL(fchmod),
-	CALL(fchmodat), CALL(truncate), CALL(fallocate), CALL(fsync),
-	CALL(fdatasync), CALL(utimensat), CALL(umask), CALL(chdir),
-	CALL(fchdir), CALL(sendfile), CALL(copy_file_range),
+	CALL(mmap), CALL(mremap), CALL(memfd_create), CALL(fork), CALL(vfork),
+	CALL(execve), CALL(wait4), CALL(waitid), CALL(pidfd_open),
+	CALL(seccomp), CALL(prctl), CALL(open), CALL(openat), CALL(creat),
+	CALL(mkdir), CALL(mkdirat), CALL(rename), CALL(renameat),
+	CALL(renameat2), CALL(link), CALL(linkat), CALL(symlink),
+	CALL(symlinkat), CALL(unlink), CALL(unlinkat), CALL(rmdir),
+	CALL(chmod), CALL(fchmod), CALL(fchmodat), CALL(truncate),
+	CALL(fallocate), CALL(fsync), CALL(fdatasync), CALL(utimensat),
+	CALL(umask), CALL(chdir), CALL(fchdir), CALL(sendfile),
+	CALL(copy_file_range),
 };
 
 /* What a thread of a worker says of itself, or asks. */
@@ -179,14 +182,37 @@ static int refuse_if(scmp_filter_ctx filter, int error, int call,
 				1, cmp);
 }
 
+/*
+ * Files without a name and shared memory, which is one, are in no limit of a
+ * process: RLIMIT_DATA is for what is private. GPU drivers need both.
+ */
+static int memory_rules(scmp_filter_ctx filter, bool gpu)
+{
+	static const int calls[] = { CALL(mmap), CALL(memfd_create) };
+	int ret;
+
+	if (gpu)
+		return allow(filter, calls, ARRAY_SIZE(calls));
+	ret = allow_if(filter, CALL(mmap),
+		       SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, 0));
+	if (!ret)
+		ret = allow_if(filter, CALL(mmap),
+			       SCMP_A3(SCMP_CMP_MASKED_EQ,
+				       MAP_ANONYMOUS | MAP_TYPE,
+				       MAP_ANONYMOUS | MAP_PRIVATE));
+	return ret;
+}
+
 /* No process; no file, with a name or (O_TMPFILE) without. */
-static int worker_rules(scmp_filter_ctx filter)
+static int worker_rules(scmp_filter_ctx filter, bool gpu)
 {
 	const scmp_datum_t make = O_CREAT | (O_TMPFILE & ~O_DIRECTORY);
 	int ret;
 	size_t i;
 
 	ret = refuse(filter, refused_worker, ARRAY_SIZE(refused_worker));
+	if (!ret)
+		ret = memory_rules(filter, gpu);
 	if (!ret)
 		ret = allow_if(filter, CALL(clone),
 			       SCMP_A0(SCMP_CMP_MASKED_EQ,
@@ -242,7 +268,7 @@ static int listed_only(scmp_filter_ctx filter, enum vcs_role role, bool gpu)
 		      allow_if(filter, CALL(ioctl),
 			       SCMP_A1(SCMP_CMP_EQ, TCGETS));
 	if (!ret)
-		ret = role == VCS_ROLE_WORKER ? worker_rules(filter) :
+		ret = role == VCS_ROLE_WORKER ? worker_rules(filter, gpu) :
 		      compiler_rules(filter);
 	return ret;
 }

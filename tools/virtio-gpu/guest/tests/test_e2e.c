@@ -787,6 +787,46 @@ TEST_F(context, rdonly_kernel_that_writes_loses_its_context_only)
  */
 #define NR_CONTEXTS	8
 
+#ifdef __x86_64__
+/* On a CPU a kernel is a program: it asks for memory, 64 MiB at a time. */
+static const char eat_source[] =
+	"__attribute__((noinline)) long map_more(void)\n"
+	"{\n"
+	"	long ret = 9; /* mmap, private, anonymous, writable */\n"
+	"	__asm__ volatile(\"mov $0x22, %%r10d\\n\\tmov $-1, %%r8\\n\\t\"\n"
+	"			 \"xor %%r9d, %%r9d\\n\\tsyscall\" : \"+a\"(ret)\n"
+	"		: \"D\"(0L), \"S\"(64L << 20), \"d\"(3L)\n"
+	"		: \"r8\", \"r9\", \"r10\", \"rcx\", \"r11\", \"memory\");\n"
+	"	return ret;\n"
+	"}\n"
+	"kernel void eat(global long *p)\n"
+	"{\n"
+	"	long n = 0, ret;\n"
+	"	do {\n"
+	"		ret = map_more();\n"
+	"	} while (ret > 0 && ++n < 256);\n"
+	"	p[0] = n;\n"
+	"	p[1] = ret;\n"
+	"}\n";
+
+TEST_F(context, kernel_that_hoards_memory_is_stopped)
+{
+	struct vgpu_arg args[] = { VGPU_MEM(self->reg) };
+	long *p = (long *)self->buf;
+
+	ASSERT_EQ(0, vgpu_build(self->s.ctx, eat_source, NULL, NULL,
+				&self->s.prog, &self->s.err));
+	ASSERT_EQ(0, run(&self->s, "eat", 1, args, 1));
+	/* 4 GiB and something for each CPU, of which the driver has some. */
+	EXPECT_LT(48, p[0]);
+	EXPECT_GT(256, p[0]);
+	EXPECT_EQ(-ENOMEM, p[1]);
+	/* And lives on. */
+	EXPECT_EQ(0, run(&self->s, "eat", 1, args, 1));
+	EXPECT_EQ(0, p[0]);
+}
+#endif
+
 TEST_F_TIMEOUT(context, many_contexts, 120)
 {
 	struct session s[NR_CONTEXTS] = { 0 };

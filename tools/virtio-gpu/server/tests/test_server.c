@@ -57,9 +57,11 @@ static const char attack_source[] =
 	"__attribute__((noinline)) long call(__global long *p)\n"
 	"{\n"
 	"	long ret = p[0];\n"
-	"	__asm__ volatile(\"mov %4, %%r10\\n\\tsyscall\" : \"+a\"(ret)\n"
+	"	__asm__ volatile(\"mov %4, %%r10\\n\\t\"\n"
+	"			 \"xor %%r8d, %%r8d\\n\\txor %%r9d, %%r9d\\n\\t\"\n"
+	"			 \"syscall\" : \"+a\"(ret)\n"
 	"		: \"D\"(p[1]), \"S\"(p[2]), \"d\"(p[3]), \"r\"(p[4])\n"
-	"		: \"r10\", \"rcx\", \"r11\", \"memory\");\n"
+	"		: \"r8\", \"r9\", \"r10\", \"rcx\", \"r11\", \"memory\");\n"
 	"	return ret;\n"
 	"}\n"
 	"__kernel void attack(__global long *p)\n"
@@ -803,6 +805,27 @@ static void kernels_cannot_grow_or_reopen_a_window(void **state)
 	memory_destroy(&m);
 }
 
+/* Of what no limit of a process counts. */
+static void kernels_cannot_hoard_memory(void **state)
+{
+	long *flags, size = (long)page_size();
+	struct attack a;
+
+	(void)state;
+	attack_begin(&a);
+	flags = (long *)a.args.addr + 4;
+	*flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	assert_true(attack(&a, "attack", SYS_mmap, 0, size, PROT_READ, NULL) >
+		    0);
+	*flags = MAP_SHARED | MAP_ANONYMOUS;
+	assert_denied(attack(&a, "attack", SYS_mmap, 0, size, PROT_READ, NULL));
+	*flags = MAP_SHARED_VALIDATE | MAP_ANONYMOUS;
+	assert_denied(attack(&a, "attack", SYS_mmap, 0, size, PROT_READ, NULL));
+	assert_denied(attack(&a, "attack_path", SYS_memfd_create, 0, 0, 0,
+			     "hoard"));
+	attack_end(&a);
+}
+
 /* What there is to be denied, and the way out for drivers that need it. */
 static void without_a_sandbox(void **state)
 {
@@ -1298,6 +1321,7 @@ int main(void)
 		cmocka_unit_test(guests_cannot_read_files_of_the_host),
 		cmocka_unit_test(kernels_cannot_make_a_window_writable),
 		cmocka_unit_test(kernels_cannot_grow_or_reopen_a_window),
+		cmocka_unit_test(kernels_cannot_hoard_memory),
 		cmocka_unit_test(without_a_sandbox),
 #endif
 		cmocka_unit_test(builders_may_crash_or_hang),
