@@ -86,6 +86,11 @@ check-debug:
 check-series:
 	$(call check,series,linux-tree qemu-tree meson)
 
+SECONDS ?= 60
+
+fuzz: packages
+	@$(MAKE) -C tools/virtio-gpu/server O=$(BUILD)/server SECONDS=$(SECONDS) fuzz
+
 ## Patches
 
 series: linux-tree qemu-tree
@@ -110,4 +115,4 @@ help:
 
 .PHONY: build packages linux-tree qemu-tree meson kernel debug-kernel headers \
 	qemu server guest selftests module demo shell check check-host check-guest \
-	check-debug check-series series refresh clean help
+	check-debug check-series fuzz series refresh clean help

@@ -7,24 +7,20 @@
  * in for the device, with two resources and a program, so that launches get
  * past the look-ups. What must hold for any input: no sanitizer report, the
  * submission is taken, and nothing is written outside the blob.
- *
- * With libFuzzer: make fuzz. Without, main() replays files: make check.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include <linux/virtio_gpu_compute.h>
 
+#include "fuzz.h"
 #include "mock.h"
 #include "vcs_context_compute.h"
 #include "vcs_log.h"
 
 #define SHM_SIZE	8192
 #define RSP_BYTES	64
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void add(struct vcs_compute *ctx, uint32_t id, uint32_t flags,
 		size_t size, uint8_t **addr)
@@ -104,36 +100,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	return 0;
 }
-
-#ifndef VCS_LIBFUZZER
-static int replay(const char *path)
-{
-	static uint8_t data[RSP_BYTES + VGPU_PROTO_MAX_SUBMIT];
-	FILE *f = fopen(path, "rb");
-	size_t n;
-
-	if (!f) {
-		perror(path);
-		return 1;
-	}
-	n = fread(data, 1, sizeof(data), f);
-	fclose(f);
-	return LLVMFuzzerTestOneInput(data, n);
-}
-
-/* A line of TAP for each file: a bad one ends the process. */
-int main(int argc, char **argv)
-{
-	int i;
-
-	printf("1..%d\n", argc - 1);
-	for (i = 1; i < argc; i++) {
-		if (replay(argv[i]))
-			return 1;
-		printf("ok %d - replay %s\n", i, strrchr(argv[i], '/') ?
-		       strrchr(argv[i], '/') + 1 : argv[i]);
-		fflush(stdout);
-	}
-	return argc == 1;
-}
-#endif
