@@ -12,11 +12,13 @@
 #include <linux/landlock.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "vcs_landlock.h"
+#include "vcs_log.h"
 
 #define READ	(LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define WRITE	(READ | LANDLOCK_ACCESS_FS_WRITE_FILE)
@@ -71,8 +73,14 @@ static int allow(int ruleset, const char *path, uint64_t access)
 	int fd, ret = 0;
 
 	fd = open(path, O_PATH | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0) {
+		ret = -errno;
+		vcs_err("cannot open %s as the workers' user: %s", path,
+			strerror(errno));
+		return ret;
+	}
 	if (fstat(fd, &st)) {
 		ret = -errno;
 	} else {

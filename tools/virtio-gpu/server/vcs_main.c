@@ -325,6 +325,8 @@ static void explain_probe(const struct vcs_config *cfg, int error)
 		vcs_err("no OpenCL device; install the package pocl-opencl-icd, or a driver for yours");
 	else if (error == -ENXIO)
 		vcs_err("every OpenCL device was refused, see --log-level=warn for the reasons; the package pocl-opencl-icd has one that works");
+	else if (error == -ECHILD)
+		vcs_err("cannot probe for devices: no worker can be started");
 	else
 		vcs_err("cannot probe for devices: %s", strerror(-error));
 }
@@ -336,7 +338,9 @@ static int run(const struct options *opt, struct vcs_config *cfg, int signals)
 	struct vcs_device_info info;
 	int fd = opt->fd, conn, ret;
 
-	ret = vcs_probe(cfg, &info);
+	ret = vcs_probe(cfg, signals, &info);
+	if (ret == -ECANCELED)
+		return 0;
 	if (ret) {
 		explain_probe(cfg, ret);
 		return ret;

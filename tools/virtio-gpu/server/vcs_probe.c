@@ -12,11 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,6 +35,9 @@
 /* Starting a driver and building once; a loaded machine needs many seconds. */
 #define VCS_PROBE_TIMEOUT_MS	120000
 #define VCS_PROBE_BUILD_MS	60000
+
+/* More than a machine has. */
+#define VCS_PROBE_DEVICES	64
 
 static const char probe_source[] =
 	"__kernel void probe(__global const uint *in, __global uint *out,\n"
@@ -219,10 +224,35 @@ static int probe_worker(int sock, int compiler, const struct vcs_config *cfg)
 	       -errno;
 }
 
-static int probe_one(const struct vcs_config *cfg, struct report *r)
+/* Waits for @sock: 1, 0 after the time-out, -ECANCELED to stop. */
+static int wait_report(int sock, int signals)
+{
+	struct pollfd pfd[2] = {
+		{ .fd = sock, .events = POLLIN },
+		{ .fd = signals, .events = POLLIN },
+	};
+	struct signalfd_siginfo si;
+	int n;
+
+	for (;;) {
+		/* Signals of its processes' ends are few: no need to count. */
+		n = poll(pfd, 2, VCS_PROBE_TIMEOUT_MS);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0 && pfd[0].revents)
+			return 1;
+		if (!n)
+			return 0;
+		if (n > 0 && read(signals, &si, sizeof(si)) == sizeof(si) &&
+		    si.ssi_signo != SIGCHLD)
+			return -ECANCELED;
+	}
+}
+
+static int probe_one(const struct vcs_config *cfg, int signals,
+		     struct report *r)
 {
 	struct vcs_children c;
-	struct pollfd pfd;
 	int pair[2], ret, n, status;
 	ssize_t len = 0;
 
@@ -234,10 +264,7 @@ static int probe_one(const struct vcs_config *cfg, struct report *r)
 		close(pair[0]);
 		return ret;
 	}
-	pfd = (struct pollfd) { .fd = pair[0], .events = POLLIN };
-	do {
-		n = poll(&pfd, 1, VCS_PROBE_TIMEOUT_MS);
-	} while (n < 0 && errno == EINTR);
+	n = wait_report(pair[0], signals);
 	if (n > 0)
 		len = recv(pair[0], r, sizeof(*r), MSG_DONTWAIT);
 	/* It may be about to die of what it has not told: let it. */
@@ -245,21 +272,25 @@ static int probe_one(const struct vcs_config *cfg, struct report *r)
 		waitid(P_PID, (id_t)c.worker, NULL, WEXITED | WNOWAIT);
 	vcs_children_stop(&c, cfg, &status);
 	close(pair[0]);
+	if (n < 0)
+		return n;
 	if (len == sizeof(*r))
 		return 0;
 
+	/* Not the device's fault: it would be the same with the next one. */
+	if (n && !WIFSIGNALED(status))
+		return -ECHILD;
 	memset(r, 0, sizeof(*r));
 	if (!n)
 		r->status = fail(r, -ETIMEDOUT, "its driver hangs");
-	else if (WIFSIGNALED(status))
+	else
 		r->status = fail(r, -EIO, "its driver crashes: %s",
 				 strsignal(WTERMSIG(status)));
-	else
-		r->status = fail(r, -EIO, "its worker ended early");
 	return 0;
 }
 
-int vcs_probe(struct vcs_config *cfg, struct vcs_device_info *info)
+int vcs_probe(struct vcs_config *cfg, int signals,
+	      struct vcs_device_info *info)
 {
 	struct vcs_config probe_cfg = *cfg;
 	unsigned int index;
@@ -268,9 +299,10 @@ int vcs_probe(struct vcs_config *cfg, struct vcs_device_info *info)
 
 	/* The configured time is for what guests compile. */
 	probe_cfg.build_timeout_ms = VCS_PROBE_BUILD_MS;
-	for (index = 0;; index++) {
+	/* A driver that crashes when it is loaded does so with every device. */
+	for (index = 0; index < VCS_PROBE_DEVICES; index++) {
 		probe_cfg.device_index = index;
-		ret = probe_one(&probe_cfg, &r);
+		ret = probe_one(&probe_cfg, signals, &r);
 		if (ret)
 			return ret;
 		if (!r.status) {
@@ -288,4 +320,5 @@ int vcs_probe(struct vcs_config *cfg, struct vcs_device_info *info)
 		vcs_warn("device %u '%s' refused: %s", index, r.info.device,
 			 r.reason);
 	}
+	return -ENXIO;
 }

@@ -10,10 +10,13 @@
 
 /*
  * Try the devices that match cfg->device, in a sandboxed worker each, until one
- * passes; sets cfg->device_index and @info. The refused ones are logged with
- * the reason. Returns 0; -ENODEV when there is no device, -ENXIO when all are
- * refused, or another negative errno.
+ * passes; sets cfg->device_index, cfg->cpu and @info. The refused ones are
+ * logged with the reason. Returns 0; -ENODEV when there is no device, -ENXIO
+ * when all are refused, -ECANCELED when the signalfd @signals has one that is
+ * not SIGCHLD, -ECHILD when no worker can be had, as it has logged, or another
+ * negative errno.
  */
-int vcs_probe(struct vcs_config *cfg, struct vcs_device_info *info);
+int vcs_probe(struct vcs_config *cfg, int signals,
+	      struct vcs_device_info *info);
 
 #endif /* VCS_PROBE_H */

@@ -1219,6 +1219,41 @@ static void no_driver_names_the_package(void **state)
 	assert_non_null(strstr(err, "pocl-opencl-icd"));
 }
 
+/* Before it has a socket: while it tries devices. */
+static void can_be_ended_while_it_starts(void **state)
+{
+	struct server s;
+
+	(void)state;
+	server_spawn(&s, "--log-level=error", NULL);
+	/* Its directory is the first thing that it makes. */
+	while (!count_entries(s.tmp))
+		usleep(1000);
+	assert_int_equal(kill(s.pid, SIGTERM), 0);
+	assert_int_equal(server_stop(&s), 0);
+}
+
+/* A directory that only root can enter: once, not for each device there is. */
+static void says_why_no_worker_can_be_had(void **state)
+{
+	char *argv[] = {
+		(char *)"vgpu-compute-server", (char *)"--socket-path=/tmp/x",
+		NULL,
+	};
+	char err[4096], dir[] = "/tmp/vgpu-test-XXXXXX";
+
+	(void)state;
+	if (geteuid() || !vcs_landlock_available())
+		skip();
+	assert_non_null(mkdtemp(dir));
+	setenv("TMPDIR", dir, 1);
+	assert_int_equal(run_server(argv, err, sizeof(err)), 1);
+	unsetenv("TMPDIR");
+	assert_int_equal(rmdir(dir), 0);
+	assert_non_null(strstr(err, dir));
+	assert_non_null(strstr(err, "no worker can be started"));
+}
+
 static void help_and_version(void **state)
 {
 	char *argv[] = { (char *)"vgpu-compute-server", NULL, NULL };
@@ -1331,6 +1366,8 @@ int main(void)
 		cmocka_unit_test(other_protocol_versions_are_told),
 		cmocka_unit_test(bad_command_lines_are_one_sentence),
 		cmocka_unit_test(no_driver_names_the_package),
+		cmocka_unit_test(can_be_ended_while_it_starts),
+		cmocka_unit_test(says_why_no_worker_can_be_had),
 		cmocka_unit_test(help_and_version),
 		cmocka_unit_test(listens_once_and_removes_its_socket),
 	};
