@@ -88,7 +88,8 @@ check-series:
 
 SECONDS ?= 60
 
-fuzz: packages
+fuzz:
+	@$(VM)/packages libclang-rt-19-dev
 	@$(MAKE) -C tools/virtio-gpu/server O=$(BUILD)/server SECONDS=$(SECONDS) fuzz
 
 ## Patches
