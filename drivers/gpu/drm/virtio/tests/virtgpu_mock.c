@@ -100,6 +100,10 @@ static void virtgpu_mock_set_status(struct virtio_device *vdev, u8 status)
 
 static void virtgpu_mock_reset(struct virtio_device *vdev)
 {
+	struct virtgpu_mock *mock = to_virtgpu_mock(vdev);
+
+	if (mock->resetting)
+		mock->resetting(mock);
 	virtgpu_mock_set_status(vdev, 0);
 }
 

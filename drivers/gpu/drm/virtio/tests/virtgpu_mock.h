@@ -23,6 +23,7 @@ struct virtio_gpu_device;
  * @answer: of each command, at once; if 0 the test takes and answers them
  * @create: the last RESOURCE_CREATE_BLOB that was answered so
  * @notified: called when the driver has queued commands, if set
+ * @resetting: called when the driver resets the device, if set
  */
 struct virtgpu_mock {
 	struct virtio_device vdev;
@@ -38,6 +39,7 @@ struct virtgpu_mock {
 	enum virtio_gpu_ctrl_type answer;
 	struct virtio_gpu_resource_create_blob create;
 	void (*notified)(struct virtgpu_mock *mock);
+	void (*resetting)(struct virtgpu_mock *mock);
 };
 
 struct virtgpu_mock *virtgpu_mock_plug(struct kunit *test, u64 features,

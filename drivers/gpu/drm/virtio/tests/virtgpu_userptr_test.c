@@ -9,6 +9,7 @@
 #include <linux/mman.h>
 #include <linux/sizes.h>
 
+#include <kunit/test-bug.h>
 #include <kunit/test.h>
 
 #include "virtgpu_mock.h"
@@ -676,6 +677,13 @@ static void userptr_unref(struct kunit *test)
 	expect_released(test, vgdev);
 }
 
+/* Up to then the device may write to the pages. */
+static void expect_pinned_before_reset(struct virtgpu_mock *mock)
+{
+	expect_pins(kunit_get_current_test(), 1);
+	mock->resetting = NULL;
+}
+
 struct reset_case {
 	const char *name;
 	enum reset_stage {
@@ -719,7 +727,9 @@ static void userptr_reset(struct kunit *test)
 	}
 	expect_pins(test, 1);
 
+	mock->resetting = expect_pinned_before_reset;
 	virtio_gpu_reset(vgdev);
+	KUNIT_EXPECT_NULL(test, mock->resetting);
 	expect_pins(test, 0);
 
 	if (c->stage == LIVE)
@@ -797,6 +807,7 @@ static void userptr_unplug(struct kunit *test)
 	struct virtio_gpu_object *bo = userptr_live(test, mock);
 	struct virtio_gpu_device *vgdev = mock->vgdev;
 
+	mock->resetting = expect_pinned_before_reset;
 	virtgpu_mock_unplug(test, mock);
 	expect_pins(test, 0);
 

@@ -272,6 +272,26 @@ TEST_F_TIMEOUT(lifetime, failing_again_and_again, 900)
 	EXPECT_LT(kmemleak ? 0 : before - after, 6 * 1024);
 }
 
+/* Nor what a failure leaks however little it was about: a page, or an object. */
+TEST_F_TIMEOUT(lifetime, failing_early_again_and_again, 900)
+{
+	bool kmemleak = !access("/sys/kernel/debug/kmemleak", F_OK);
+	int i, times = kmemleak ? 100 : 20000;
+	long before, after;
+	__u32 handle;
+
+	ASSERT_EQ(0, munmap(self->buf + PAGE_SIZE, PAGE_SIZE));
+	before = read_value("/proc/meminfo", "MemAvailable:");
+	for (i = 0; i < times; i++)
+		ASSERT_EQ(-EFAULT, virtgpu_userptr(self->dev.fd, &variant->way,
+						   self->buf, self->size,
+						   &handle));
+	after = read_value("/proc/meminfo", "MemAvailable:");
+
+	/* An object each would be 10 MiB or more. */
+	EXPECT_LT(kmemleak ? 0 : before - after, 6 * 1024);
+}
+
 /*
  * Killed at some point: before, in, or after the ioctl, one does not know. All
  * that counts is that it dies and leaves nothing.

@@ -34,6 +34,14 @@ test_layout(blob_hints, 48);
 test_layout(userptr, 48);
 static_assert(sizeof(struct drm_virtgpu_resource_create_blob) == 56, "size");
 
+/* And the numbers. */
+static_assert(VIRTGPU_PARAM_RESOURCE_USERPTR == 11, "parameter");
+static_assert(VIRTGPU_RESOURCE_USERPTR_GUEST == 1, "value");
+static_assert(VIRTGPU_RESOURCE_USERPTR_HOST3D_GUEST == 2, "value");
+static_assert(VIRTGPU_RESOURCE_USERPTR_RDONLY == 4, "value");
+static_assert(VIRTGPU_BLOB_FLAG_USE_USERPTR == 0x8, "flag");
+static_assert(VIRTGPU_BLOB_FLAG_USERPTR_RDONLY == 0x10, "flag");
+
 /*
  * An older driver is told from one that refuses by the parameter, and it does
  * not take the flag for something else.
