@@ -1046,7 +1046,7 @@ static void print_counts(struct __test_metadata *_metadata,
 	}
 }
 
-TEST_F_TIMEOUT(fuzz, random_calls, 1500)
+TEST_F_TIMEOUT(fuzz, random_calls, 3600)
 {
 	unsigned long calls = number_from_env(_metadata, "VIRTGPU_FUZZ_CALLS",
 					      rounds_of(DEFAULT_CALLS));
