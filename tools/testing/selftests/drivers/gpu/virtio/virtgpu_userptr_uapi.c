@@ -5,6 +5,7 @@
  * than by the commands of its own context.
  */
 #include <assert.h>
+#include <glob.h>
 
 #include "virtgpu_compute.h"
 
@@ -75,6 +76,62 @@ TEST(parameter_and_flag_come_together)
 		EXPECT_EQ(0, offers);
 		EXPECT_EQ(-EINVAL,
 			  virtgpu_userptr(fd, &way, buf, PAGE_SIZE, &handle));
+	}
+}
+
+/* Bits of the features that were negotiated, as <linux/virtio_gpu.h> has them. */
+#define F_RESOURCE_BLOB		3
+#define F_RESOURCE_USERPTR	8
+
+/* '0' or '1', or 0 if that cannot be found out. */
+static char negotiated(int fd, unsigned int bit)
+{
+	char pattern[64], features[65] = "";
+	struct stat st;
+	glob_t found;
+	FILE *f;
+
+	if (fstat(fd, &st))
+		return 0;
+	/* That of a DRM device is the bus's, e.g. PCI's. */
+	snprintf(pattern, sizeof(pattern),
+		 "/sys/dev/char/%u:%u/device/virtio*/features",
+		 major(st.st_rdev), minor(st.st_rdev));
+	if (glob(pattern, 0, NULL, &found))
+		return 0;
+	f = fopen(found.gl_pathv[0], "re");
+	globfree(&found);
+	if (!f)
+		return 0;
+	if (!fgets(features, sizeof(features), f))
+		features[0] = '\0';
+	fclose(f);
+	return strlen(features) > bit ? features[bit] : 0;
+}
+
+/* The driver promises nothing that the device has not. */
+TEST(more_than_guest_blobs_only_as_negotiated)
+{
+	const int more = VIRTGPU_RESOURCE_USERPTR_HOST3D_GUEST |
+			 VIRTGPU_RESOURCE_USERPTR_RDONLY;
+	const struct virtgpu_way rdonly = WAY_GUEST_RDONLY;
+	int fd = virtgpu_open(), offers = 0;
+	void *buf = map_anon(PAGE_SIZE);
+	__u32 handle;
+
+	if (fd < 0)
+		SKIP(return, "no virtio-gpu device");
+	ASSERT_NE(MAP_FAILED, buf);
+	if (virtgpu_getparam(fd, VIRTGPU_PARAM_RESOURCE_USERPTR, &offers))
+		SKIP(return, "a driver without user memory");
+	ASSERT_NE(0, negotiated(fd, F_RESOURCE_USERPTR));
+	if (negotiated(fd, F_RESOURCE_USERPTR) == '1') {
+		EXPECT_EQ('1', negotiated(fd, F_RESOURCE_BLOB));
+		EXPECT_NE(0, offers & more);
+	} else {
+		EXPECT_EQ(0, offers & more);
+		EXPECT_NE(0, virtgpu_userptr(fd, &rdonly, buf, PAGE_SIZE,
+					     &handle));
 	}
 }
 
