@@ -5,20 +5,16 @@
 #include <errno.h>
 #include <getopt.h>
 #include <grp.h>
-#include <poll.h>
 #include <pwd.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include "vcs_compiler.h"
@@ -27,6 +23,7 @@
 #include "vcs_log.h"
 #include "vcs_probe.h"
 #include "vcs_scratch.h"
+#include "vcs_signals.h"
 #include "vcs_spawner.h"
 
 #define VCS_VERSION		"0.1"
@@ -280,41 +277,16 @@ err:
 /* The one connection, -ECANCELED when a signal came first. */
 static int accept_one(int fd, int signals)
 {
-	struct pollfd pfd[2] = {
-		{ .fd = fd, .events = POLLIN },
-		{ .fd = signals, .events = POLLIN },
-	};
-	struct signalfd_siginfo si;
-	int conn;
+	int conn, ret;
 
 	for (;;) {
-		if (poll(pfd, 2, -1) < 0 && errno != EINTR)
-			return -errno;
-		if (pfd[1].revents &&
-		    read(signals, &si, sizeof(si)) == sizeof(si) &&
-		    si.ssi_signo != SIGCHLD)
-			return -ECANCELED;
-		if (!pfd[0].revents)
-			continue;
+		ret = vcs_signals_wait(signals, fd, -1);
+		if (ret < 0)
+			return ret;
 		conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 		if (conn >= 0 || (errno != EINTR && errno != ECONNABORTED))
 			return conn < 0 ? -errno : conn;
 	}
-}
-
-static int block_signals(void)
-{
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	if (sigprocmask(SIG_BLOCK, &set, NULL))
-		return -errno;
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? -errno : fd;
 }
 
 static void explain_probe(const struct vcs_config *cfg, int error)
@@ -407,7 +379,7 @@ int main(int argc, char **argv)
 			    sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
 
 	/* What a killed helper leaves behind comes to us to be reaped. */
-	signals = block_signals();
+	signals = vcs_signals_block();
 	ret = signals < 0 ? signals : 0;
 	if (!ret && prctl(PR_SET_CHILD_SUBREAPER, 1))
 		ret = -errno;

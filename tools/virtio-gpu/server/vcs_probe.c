@@ -11,14 +11,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +24,7 @@
 #include "vcs_children.h"
 #include "vcs_log.h"
 #include "vcs_probe.h"
+#include "vcs_signals.h"
 
 /* Pages of each window; enough for every page to have odd neighbours. */
 #define VCS_PROBE_PAGES		256
@@ -224,31 +222,6 @@ static int probe_worker(int sock, int compiler, const struct vcs_config *cfg)
 	       -errno;
 }
 
-/* Waits for @sock: 1, 0 after the time-out, -ECANCELED to stop. */
-static int wait_report(int sock, int signals)
-{
-	struct pollfd pfd[2] = {
-		{ .fd = sock, .events = POLLIN },
-		{ .fd = signals, .events = POLLIN },
-	};
-	struct signalfd_siginfo si;
-	int n;
-
-	for (;;) {
-		/* Signals of its processes' ends are few: no need to count. */
-		n = poll(pfd, 2, VCS_PROBE_TIMEOUT_MS);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0 && pfd[0].revents)
-			return 1;
-		if (!n)
-			return 0;
-		if (n > 0 && read(signals, &si, sizeof(si)) == sizeof(si) &&
-		    si.ssi_signo != SIGCHLD)
-			return -ECANCELED;
-	}
-}
-
 static int probe_one(const struct vcs_config *cfg, int signals,
 		     struct report *r)
 {
@@ -264,7 +237,7 @@ static int probe_one(const struct vcs_config *cfg, int signals,
 		close(pair[0]);
 		return ret;
 	}
-	n = wait_report(pair[0], signals);
+	n = vcs_signals_wait(signals, pair[0], VCS_PROBE_TIMEOUT_MS);
 	if (n > 0)
 		len = recv(pair[0], r, sizeof(*r), MSG_DONTWAIT);
 	/* It may be about to die of what it has not told: let it. */
