@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "send.h"
 
 size_t page_size(void)
 {
@@ -152,26 +153,8 @@ int server_stop(struct server *s)
 
 void send_msg(int sock, void *msg, size_t size, const int *fds, int nr_fds)
 {
-	union {
-		char buf[CMSG_SPACE(sizeof(int) * 16)];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { .iov_base = msg, .iov_len = size };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (nr_fds) {
-		struct cmsghdr *cmsg;
-
-		memset(&control, 0, sizeof(control));
-		mh.msg_control = control.buf;
-		mh.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)nr_fds);
-		cmsg = CMSG_FIRSTHDR(&mh);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)nr_fds);
-		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * (size_t)nr_fds);
-	}
-	assert_int_equal(sendmsg(sock, &mh, MSG_NOSIGNAL), size);
+	assert_int_equal(send_with_fds(sock, msg, size, fds,
+				       (unsigned int)nr_fds, 0), size);
 }
 
 uint32_t recv_done(int sock, uint32_t type, uint64_t serial, int *fd)

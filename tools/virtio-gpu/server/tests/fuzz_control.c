@@ -14,32 +14,18 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "send.h"
 #include "vcs_msg.h"
 
 static void send_chunk(int sock, const uint8_t *data, size_t len,
 		       unsigned int nr_fds)
 {
-	union {
-		char buf[CMSG_SPACE(sizeof(int) * (VGPU_PROTO_MAX_FDS + 1))];
-		struct cmsghdr align;
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int fds[VGPU_PROTO_MAX_FDS + 1];
 	unsigned int i;
 
-	if (nr_fds) {
-		struct cmsghdr *cmsg = &control.align;
-
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * nr_fds);
-		for (i = 0; i < nr_fds; i++)
-			memcpy(CMSG_DATA(cmsg) + i * sizeof(int), &sock,
-			       sizeof(int));
-		mh.msg_control = control.buf;
-		mh.msg_controllen = CMSG_SPACE(sizeof(int) * nr_fds);
-	}
-	if (sendmsg(sock, &mh, MSG_NOSIGNAL) != (ssize_t)len)
+	for (i = 0; i < nr_fds; i++)
+		fds[i] = sock;
+	if (send_with_fds(sock, data, len, fds, nr_fds, 0) != (ssize_t)len)
 		abort();
 }
 

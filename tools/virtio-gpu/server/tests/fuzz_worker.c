@@ -18,6 +18,7 @@
 
 #include "fuzz.h"
 #include "mock.h"
+#include "send.h"
 #include "vcs_log.h"
 #include "vcs_worker.h"
 
@@ -77,12 +78,6 @@ static bool send_packet(int sock, const struct packet *p, uint8_t *msg,
 			size_t len)
 {
 	unsigned int i, nr = p->nr_fds % (VGPU_PROTO_MAX_FDS + 2);
-	union {
-		char buf[CMSG_SPACE(sizeof(int) * (VGPU_PROTO_MAX_FDS + 1))];
-		struct cmsghdr align;
-	} control = { 0 };
-	struct iovec iov = { .iov_base = msg, .iov_len = len };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
 	int fds[VGPU_PROTO_MAX_FDS + 1];
 	struct vgpu_msg_hdr hdr;
 
@@ -94,17 +89,7 @@ static bool send_packet(int sock, const struct packet *p, uint8_t *msg,
 	for (i = 0; i < nr; i++)
 		fds[i] = p->flags & PACKET_OTHER_FDS ? other :
 			 p->fds & (1 << (i % 8)) ? ram_rdonly : ram;
-	if (nr) {
-		struct cmsghdr *cmsg = &control.align;
-
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * nr);
-		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * nr);
-		mh.msg_control = control.buf;
-		mh.msg_controllen = CMSG_SPACE(sizeof(int) * nr);
-	}
-	return sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+	return send_with_fds(sock, msg, len, fds, nr, MSG_DONTWAIT) >= 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
