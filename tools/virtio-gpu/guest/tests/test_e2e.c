@@ -782,11 +782,6 @@ TEST_F(context, rdonly_kernel_that_writes_loses_its_context_only)
 	vgpu_close(other.ctx);
 }
 
-/*
- * Several contexts
- */
-#define NR_CONTEXTS	8
-
 #ifdef __x86_64__
 /* On a CPU a kernel is a program: it asks for memory, 64 MiB at a time. */
 static const char eat_source[] =
@@ -826,6 +821,11 @@ TEST_F(context, kernel_that_hoards_memory_is_stopped)
 	EXPECT_EQ(0, p[0]);
 }
 #endif
+
+/*
+ * Several contexts
+ */
+#define NR_CONTEXTS	8
 
 TEST_F_TIMEOUT(context, many_contexts, 120)
 {
