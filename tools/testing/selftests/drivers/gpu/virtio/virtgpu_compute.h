@@ -22,6 +22,7 @@
 struct compute {
 	int fd;
 	struct virtio_gpu_compute_shmem *shmem;
+	__u32 shmem_handle;
 	__u32 seqno;
 	__u32 rsp_off;	/* where the next response goes */
 
@@ -251,6 +252,7 @@ static inline int compute_open(struct compute *c)
 	if (map == MAP_FAILED)
 		return -errno;
 	c->shmem = map;
+	c->shmem_handle = blob.bo_handle;
 	c->rsp_off = c->shmem->rsp_offset;
 
 	/* Shared, so that a child's kernel can be let go by its parent. */

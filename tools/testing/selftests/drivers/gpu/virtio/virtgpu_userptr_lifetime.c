@@ -682,22 +682,81 @@ static pid_t fill_queue(struct __test_metadata *_metadata,
 	return pid;
 }
 
+/* What else waits for room: each is run by a child, to be killed in it. */
+struct full_queue {
+	struct compute *compute;
+	int other_fd;	/* of another context */
+	int dmabuf;
+};
+
+static int make_context(const struct full_queue *q)
+{
+	return virtgpu_open_context(VIRTIO_GPU_CAPSET_COMPUTE);
+}
+
+static int attach_resource(const struct full_queue *q)
+{
+	__u32 handle;
+
+	return virtgpu_prime_import(q->other_fd, q->dmabuf, &handle);
+}
+
+static int transfer_to_host(const struct full_queue *q)
+{
+	return virtgpu_transfer_to_host(q->compute->fd,
+					q->compute->shmem_handle);
+}
+
+static int transfer_from_host(const struct full_queue *q)
+{
+	return virtgpu_transfer_from_host(q->compute->fd,
+					  q->compute->shmem_handle);
+}
+
+static int (*const needs_room[])(const struct full_queue *) = {
+	make_context, attach_resource, transfer_to_host, transfer_from_host,
+};
+
 /* Who waits for room can be killed, and what was not sent is not kept. */
 TEST_F_TIMEOUT(busy, killed_while_the_queue_is_full, 300)
 {
-	pid_t submits, registers;
+	struct drm_virtgpu_resource_create_blob blob = {
+		.blob_mem = VIRTGPU_BLOB_MEM_GUEST,
+		.blob_flags = VIRTGPU_BLOB_FLAG_USE_SHAREABLE,
+		.size = PAGE_SIZE,
+	};
+	struct full_queue q = {
+		.compute = &self->compute,
+		.other_fd = self->dev.fd,
+	};
+	pid_t submits, registers, pids[ARRAY_SIZE(needs_room)];
+	size_t i;
 
+	ASSERT_EQ(0, virtgpu_create_blob(self->compute.fd, &blob));
+	ASSERT_EQ(0, virtgpu_prime_export(self->compute.fd, blob.bo_handle,
+					  &q.dmabuf));
 	ASSERT_EQ(0, compute_start_spinning(&self->compute));
 	submits = fill_queue(_metadata, &self->compute);
 	registers = start_waiting(_metadata, &self->compute, &variant->way,
 				  self->buf, self->size, 0);
+	for (i = 0; i < ARRAY_SIZE(needs_room); i++) {
+		pids[i] = fork();
+		ASSERT_LE(0, pids[i]);
+		if (!pids[i])
+			_exit(!!needs_room[i](&q));
+		EXPECT_TRUE(settles_in_ioctl(pids[i])) TH_LOG("%zu", i);
+	}
 	EXPECT_EQ(self->dev.pins + NR_PAGES + 1, pins_held());
+	for (i = 0; i < ARRAY_SIZE(needs_room); i++)
+		EXPECT_TRUE(dies_when_killed(pids[i])) TH_LOG("%zu", i);
 	EXPECT_TRUE(dies_when_killed(registers));
 	EXPECT_EQ(self->dev.pins + 1, pins_settle(self->dev.pins + 1));
 	EXPECT_TRUE(dies_when_killed(submits));
 	compute_stop_spinning(&self->compute);
 	EXPECT_EQ(0, compute_fill(&self->compute, self->compute.flag_res, 0,
 				  PAGE_SIZE));
+	/* nor did the file forget that it has its own */
+	EXPECT_EQ(0, attach_resource(&q));
 }
 
 /*

@@ -293,6 +293,15 @@ static inline int virtgpu_prime_export(int fd, __u32 handle, int *dmabuf)
 	return ret;
 }
 
+static inline int virtgpu_prime_import(int fd, int dmabuf, __u32 *handle)
+{
+	struct drm_prime_handle cmd = { .fd = dmabuf };
+	int ret = virtgpu_ioctl(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &cmd);
+
+	*handle = cmd.handle;
+	return ret;
+}
+
 static inline int virtgpu_flink(int fd, __u32 handle, __u32 *name)
 {
 	struct drm_gem_flink cmd = { .handle = handle };
