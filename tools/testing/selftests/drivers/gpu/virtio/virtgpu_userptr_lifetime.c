@@ -729,7 +729,7 @@ TEST_F_TIMEOUT(busy, killed_while_the_queue_is_full, 300)
 		.compute = &self->compute,
 		.other_fd = self->dev.fd,
 	};
-	pid_t submits, registers, pids[ARRAY_SIZE(needs_room)];
+	pid_t submits, registers, pid;
 	size_t i;
 
 	ASSERT_EQ(0, virtgpu_create_blob(self->compute.fd, &blob));
@@ -739,16 +739,17 @@ TEST_F_TIMEOUT(busy, killed_while_the_queue_is_full, 300)
 	submits = fill_queue(_metadata, &self->compute);
 	registers = start_waiting(_metadata, &self->compute, &variant->way,
 				  self->buf, self->size, 0);
-	for (i = 0; i < ARRAY_SIZE(needs_room); i++) {
-		pids[i] = fork();
-		ASSERT_LE(0, pids[i]);
-		if (!pids[i])
-			_exit(!!needs_room[i](&q));
-		EXPECT_TRUE(settles_in_ioctl(pids[i])) TH_LOG("%zu", i);
-	}
 	EXPECT_EQ(self->dev.pins + NR_PAGES + 1, pins_held());
-	for (i = 0; i < ARRAY_SIZE(needs_room); i++)
-		EXPECT_TRUE(dies_when_killed(pids[i])) TH_LOG("%zu", i);
+	for (i = 0; i < ARRAY_SIZE(needs_room); i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid)
+			_exit(!!needs_room[i](&q));
+		EXPECT_TRUE(settles_in_ioctl(pid));
+		EXPECT_TRUE(dies_when_killed(pid)) {
+			TH_LOG("needs_room[%zu]", i);
+		}
+	}
 	EXPECT_TRUE(dies_when_killed(registers));
 	EXPECT_EQ(self->dev.pins + 1, pins_settle(self->dev.pins + 1));
 	EXPECT_TRUE(dies_when_killed(submits));
