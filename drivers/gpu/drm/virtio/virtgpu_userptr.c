@@ -25,6 +25,8 @@
 #include <linux/sched/user.h>
 #include <linux/swiotlb.h>
 
+#include <kunit/static_stub.h>
+
 #include <drm/drm_file.h>
 #include <drm/drm_print.h>
 
@@ -782,6 +784,12 @@ bool virtio_gpu_userptr_is_lost(struct virtio_gpu_object *bo)
 	       READ_ONCE(to_virtio_gpu_userptr(bo)->state) == USERPTR_LOST;
 }
 
+static bool virtio_gpu_memory_is_encrypted(void)
+{
+	KUNIT_STATIC_STUB_REDIRECT(virtio_gpu_memory_is_encrypted);
+	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
+}
+
 /* The value of VIRTGPU_PARAM_RESOURCE_USERPTR. */
 static int virtio_gpu_userptr_find_caps(struct virtio_gpu_device *vgdev)
 {
@@ -794,7 +802,7 @@ static int virtio_gpu_userptr_find_caps(struct virtio_gpu_device *vgdev)
 	 * The device cannot read encrypted memory, and a bounce buffer would
 	 * be a copy that nobody keeps up to date.
 	 */
-	if (cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT))
+	if (virtio_gpu_memory_is_encrypted())
 		return 0;
 	if (virtio_gpu_use_dma_api(vgdev->vdev) &&
 	    is_swiotlb_force_bounce(vgdev->vdev->dev.parent))

@@ -9,6 +9,7 @@
 #include <linux/mman.h>
 #include <linux/sizes.h>
 
+#include <kunit/static_stub.h>
 #include <kunit/test-bug.h>
 #include <kunit/test.h>
 
@@ -526,6 +527,22 @@ static void userptr_device(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->vgdev->userptr_max_entries, c->max_entries);
 }
 
+static bool encrypted(void)
+{
+	return true;
+}
+
+/* Of an encrypted guest the device sees nothing, whatever it offers. */
+static void userptr_encrypted(struct kunit *test)
+{
+	struct virtgpu_mock *mock;
+
+	kunit_activate_static_stub(test, virtio_gpu_memory_is_encrypted,
+				   encrypted);
+	mock = virtgpu_mock_plug(test, F_BLOB | F_USERPTR | F_VIRGL, 1024);
+	KUNIT_EXPECT_EQ(test, mock->vgdev->userptr_caps, 0);
+}
+
 static struct virtgpu_mock *plug(struct kunit *test, u64 features)
 {
 	return virtgpu_mock_plug(test, features | F_BLOB, 64);
@@ -820,6 +837,7 @@ static struct kunit_case userptr_device_cases[] = {
 	KUNIT_CASE(userptr_pin),
 	KUNIT_CASE(userptr_add_too_many),
 	KUNIT_CASE_PARAM(userptr_device, device_gen_params),
+	KUNIT_CASE(userptr_encrypted),
 	KUNIT_CASE_PARAM(userptr_create_command, create_gen_params),
 	KUNIT_CASE(userptr_refused),
 	KUNIT_CASE_PARAM(userptr_unref, unref_gen_params),
