@@ -36,6 +36,9 @@
 #define TIMEOUT_MS      20000
 #define PCI_SLOT_GPU    4
 
+/* of the chipset, for 0xc0000 to 0xc7fff: RAM for reads, for writes */
+#define MCH_PAM1        0x91
+
 #define RAM_ARGS        "-m 256M -machine q35,memory-backend=mem " \
                         "-object memory-backend-memfd,id=mem,size=256M,share=on "
 
@@ -1128,6 +1131,7 @@ static void test_userptr_entries(void)
     Worker *w = guest_ctx(g, 1);
     uint64_t hostmem;
     QPCIBar bar = qpci_iomap(g->pci->pdev, 4, &hostmem);
+    QPCIDevice *mch;
     const struct {
         struct virtio_gpu_mem_entry entries[2];
         uint64_t size;
@@ -1195,6 +1199,14 @@ static void test_userptr_entries(void)
     /* the first and the last page of RAM are RAM */
     guest_userptr(g, w, 2, 0);
     guest_userptr(g, w, 3, RAM_SIZE - PAGE);
+
+    /* so are those that nobody may write, once somebody may */
+    mch = qpci_device_find(g->bus, 0);
+    qpci_config_writeb(mch, MCH_PAM1, 0x11);
+    assert_err(send_userptr(g, 1, 4, 0xc0000, PAGE), INVALID_PARAMETER);
+    qpci_config_writeb(mch, MCH_PAM1, 0x33);
+    guest_userptr(g, w, 4, 0xc0000);
+    g_free(mch);
     g_assert_true(worker_alive(w));
     worker_free(w);
     guest_quit(g);
@@ -1207,6 +1219,8 @@ static void test_userptr_counts(void)
     struct virtio_gpu_mem_entry entries[] = {
         { .addr = DATA, .length = PAGE },
     };
+    g_autofree struct virtio_gpu_mem_entry *many = NULL;
+    unsigned i;
     Blob blob = {
         .ctx = 1, .res = 2, .mem = VIRTIO_GPU_BLOB_MEM_HOST3D_GUEST,
         .flags = VIRTIO_GPU_BLOB_FLAG_USE_USERPTR, .size = PAGE,
@@ -1220,6 +1234,15 @@ static void test_userptr_counts(void)
     assert_err(send_blob(g, &blob), INVALID_PARAMETER);
     blob.nr_entries = 16385;
     assert_err(send_blob(g, &blob), INVALID_PARAMETER);
+    many = g_new(struct virtio_gpu_mem_entry, 16385);
+    for (i = 0; i < 16385; i++) {
+        many[i] = entries[0];
+    }
+    assert_err(send_blob(g, &(Blob) {
+        .ctx = 1, .res = 2, .mem = VIRTIO_GPU_BLOB_MEM_HOST3D_GUEST,
+        .flags = VIRTIO_GPU_BLOB_FLAG_USE_USERPTR, .size = 16385 * PAGE,
+        .nr_entries = 16385, .entries = many,
+    }), INVALID_PARAMETER);
     blob.nr_entries = UINT32_MAX;
     assert_err(send_blob(g, &blob), OUT_OF_MEMORY);
     blob.nr_entries = 0x10000001;
