@@ -7,6 +7,7 @@
 #   NAME     the upstream: linux, qemu, ...           PATCHES  patches/NAME in the repository
 #   PREFIX   where NAME's new files stand in the repository ("" or "tools/virtio-gpu/qemu/")
 #   G        the git directory that is worked on      T        scratch directory, removed at exit
+#   ZERO     what git apply is told if hunks have no context, or nothing (README.md tells why some have none)
 
 die() {
 	printf 'series: %s\n' "$*" >&2
@@ -48,6 +49,8 @@ set_name() {
 	*) die "unknown series '$NAME' (linux, qemu, ...)" ;;
 	esac
 	PATCHES=$REPO/patches/$NAME
+	ZERO=
+	[ "$NAME" != virglrenderer ] || ZERO=--unidiff-zero
 }
 
 # absolute PATH: also of a file that is not there yet
@@ -241,7 +244,7 @@ assemble() {
 			set -- "$@" "--include=$path"
 		done <"$T/hunks"
 		if [ $# -gt 0 ]; then
-			g apply --cached -R --whitespace=nowarn "$@" "$p/diff" 2>"$T/err" ||
+			g apply --cached -R --whitespace=nowarn ${ZERO:+"$ZERO"} "$@" "$p/diff" 2>"$T/err" ||
 				die "$patchdir/$(cat "$p/name") no longer fits the repository's version of a new file it changes ($(reason "$T/err")); if you edited that file, refresh naming this patch"
 		fi
 		i=$((i - 1))
@@ -252,6 +255,9 @@ assemble() {
 		! grep -Fqx -e "$path" "$T/new_paths" || continue
 		entry=$(pristine "$path") ||
 			die "$patchdir/$(cat "$T/p/$index/name") changes $path, which ${P_DIR:-the base commit} does not have"
+		# lines without context would go anywhere in another version
+		[ -z "$ZERO" ] || grep -Fqx -e "${entry#* } $path" "$patchdir/upstream" ||
+			die "${P_DIR:+$P_DIR/}$path is not the version that $patchdir is for"
 		printf '%s\t%s\n' "$entry" "$path"
 	done <"$T/touched" >"$T/base_entries"
 	g update-index --index-info <"$T/base_entries"
@@ -264,7 +270,7 @@ assemble() {
 	while [ "$i" -le "$COUNT" ]; do
 		p=$T/p/$i
 		if [ -s "$p/diff" ]; then
-			g apply --cached --whitespace=nowarn "$p/diff" 2>"$T/err" ||
+			g apply --cached --whitespace=nowarn ${ZERO:+"$ZERO"} "$p/diff" 2>"$T/err" ||
 				die "$patchdir/$(cat "$p/name") does not apply${P_DIR:+ to $P_DIR} ($(reason "$T/err"))"
 		fi
 		g update-index --index-info <"$p/addblobs"
@@ -298,14 +304,28 @@ reason() {
 	sed -n 's/^error: //p' "$1" | head -n 1
 }
 
+# only_insertions DIFF BASE: nothing of upstream's is left in DIFF; the versions of its files in BASE are listed in $T/upstream
+only_insertions() {
+	sed 's/^\(@@ [^@]* @@\).*/\1/' "$1" >"$1.bare"
+	mv "$1.bare" "$1"
+	! grep -v '^--- a/' "$1" | grep -q '^-' ||
+		die "'$subject' removes or changes lines: patches/$NAME can only insert some"
+	sed -n 's,^--- a/,,p' "$1" | while IFS= read -r path; do
+		g ls-tree "$2" -- "$path" | awk '{ print $3, $4 }'
+	done >>"$T/upstream"
+	sort -u -o "$T/upstream" "$T/upstream"
+}
+
 # disassemble BASE HEAD PATCHDIR OVERLAY: the commits between become PATCHDIR/NNNN-slug.patch and the new files below
 # OVERLAY/$PREFIX. Nothing that changes by itself is written: no author, no date, no blob ids.
 disassemble() {
 	[ -z "$(g rev-list --merges "$1..$2")" ] || die "the history has merges; a series is a straight line of commits"
 	g merge-base --is-ancestor "$1" "$2" || die "the history does not start from the baseline commit"
 	mkdir -p "$3" "$4"
-	: >"$T/all_adds"
+	: >"$T/all_adds" && : >"$T/upstream"
 	g rev-list --reverse "$1..$2" >"$T/history"
+	context=${ZERO:+0}
+	context=${context:-3}
 	i=0
 	parent=$1
 	while IFS= read -r commit; do
@@ -326,9 +346,10 @@ disassemble() {
 				fi ;;
 			esac
 		done <"$T/raw"
-		g diff-tree -p --no-renames --no-ext-diff --no-textconv --src-prefix=a/ --dst-prefix=b/ -U3 --diff-algorithm=default \
+		g diff-tree -p --no-renames --no-ext-diff --no-textconv --src-prefix=a/ --dst-prefix=b/ -U"$context" --diff-algorithm=default \
 			--diff-filter=a --no-commit-id "$parent" "$commit" | sed '/^index [0-9a-f]*\.\.[0-9a-f]*/d' >"$T/diff.$i"
 		! grep -q '^Binary files ' "$T/diff.$i" || die "'$subject' changes a binary file"
+		[ -z "$ZERO" ] || only_insertions "$T/diff.$i" "$1"
 		# the one who sends the series signs it off
 		g log -1 --format=%B "$commit" | sed '/^Signed-off-by:/d' | git stripspace >"$T/msg.$i"
 		g log -1 --format=%f "$commit" | cut -c 1-52 | sed 's/[-.]*$//' >"$T/slug.$i"
@@ -366,6 +387,7 @@ disassemble() {
 	done <"$T/dirs"
 	grep -Fvx -f "$T/in_dirs" "$T/all_adds" >>"$T/adds_out" || :
 
+	[ -z "$ZERO" ] || cp "$T/upstream" "$3/upstream"
 	n=$i
 	i=1
 	while [ "$i" -le "$n" ]; do
@@ -390,7 +412,7 @@ install_series() {
 	for old in "$PATCHES"/[0-9]*.patch; do
 		[ ! -e "$old" ] || [ -e "$1/${old##*/}" ] || rm "$old"
 	done
-	for new in "$1"/*.patch; do
+	for new in "$1"/*.patch "$1/upstream"; do
 		[ -e "$new" ] || continue
 		cmp -s "$new" "$PATCHES/${new##*/}" || cp "$new" "$PATCHES/${new##*/}"
 	done
