@@ -7,6 +7,8 @@ BUILD ?= build
 # user's own source trees instead of Debian's packages
 LINUX ?=
 QEMU ?=
+# of release 1.3.0; what is not named is not touched
+VIRGLRENDERER ?=
 
 override BUILD := $(abspath $(BUILD))
 export BUILD LINUX QEMU
@@ -97,6 +99,9 @@ fuzz:
 series: linux-tree qemu-tree
 	@$(SERIES) export linux $$(cat $(BUILD)/linux.tree) $(BUILD)/series/linux
 	@$(SERIES) export qemu $$(cat $(BUILD)/qemu.tree) $(BUILD)/series/qemu
+ifneq ($(VIRGLRENDERER),)
+	@$(SERIES) export virglrenderer "$(VIRGLRENDERER)" $(BUILD)/series/virglrenderer
+endif
 
 refresh:
 	@$(SERIES) refresh linux $$(cat $(BUILD)/linux.tree)
