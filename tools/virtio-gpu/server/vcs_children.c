@@ -4,9 +4,11 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -73,7 +75,8 @@ helper_main(const struct vcs_config *cfg, const char *name, const char *role,
 
 static void __attribute__((noreturn))
 worker_main(const struct vcs_config *cfg, const char *name, const char *role,
-	    pid_t parent, int sock, int compiler, vcs_worker_fn worker)
+	    pid_t parent, int sock, int compiler, vcs_worker_fn worker,
+	    struct vcs_stats *stats)
 {
 	const int keep[] = { sock, compiler };
 	char dir[PATH_MAX];
@@ -86,10 +89,32 @@ worker_main(const struct vcs_config *cfg, const char *name, const char *role,
 	if (!ret)
 		ret = vcs_sandbox_enter(cfg, VCS_ROLE_WORKER, dir);
 	if (!ret)
-		ret = worker(sock, compiler, cfg);
+		ret = worker(sock, compiler, cfg, stats);
 	if (ret)
 		vcs_err("ends: %s", strerror(-ret));
 	_exit(ret ? 1 : 0);
+}
+
+/* Shared with no process but the one that is forked after inherit_stats(). */
+static struct vcs_stats *create_stats(void)
+{
+	void *addr = mmap(NULL, sizeof(struct vcs_stats),
+			  PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			  -1, 0);
+
+	if (addr == MAP_FAILED)
+		return NULL;
+	if (madvise(addr, sizeof(struct vcs_stats), MADV_DONTFORK)) {
+		munmap(addr, sizeof(struct vcs_stats));
+		return NULL;
+	}
+	return addr;
+}
+
+static int inherit_stats(struct vcs_stats *stats, bool inherit)
+{
+	return madvise(stats, sizeof(*stats),
+		       inherit ? MADV_DOFORK : MADV_DONTFORK) ? -errno : 0;
 }
 
 int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
@@ -105,9 +130,14 @@ int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
 	ret = vcs_scratch_create_ctx(cfg, c->name);
 	if (ret)
 		return ret;
+	c->stats = create_stats();
+	if (!c->stats) {
+		ret = -ENOMEM;
+		goto err_scratch;
+	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
 		ret = -errno;
-		goto err_scratch;
+		goto err_stats;
 	}
 
 	c->helper = fork();
@@ -118,14 +148,21 @@ int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
 		c->helper = 0;
 		goto err_pair;
 	}
+	ret = inherit_stats(c->stats, true);
+	if (ret)
+		goto err_pair;
 	c->worker = fork();
 	if (!c->worker)
-		worker_main(cfg, c->name, role, self, sock, pair[0], worker);
+		worker_main(cfg, c->name, role, self, sock, pair[0], worker,
+			    c->stats);
 	if (c->worker < 0) {
 		ret = -errno;
 		c->worker = 0;
 		goto err_pair;
 	}
+	ret = inherit_stats(c->stats, false);
+	if (ret)
+		goto err_pair;
 	c->pidfd = (int)syscall(SYS_pidfd_open, c->worker, 0);
 	if (c->pidfd < 0) {
 		ret = -errno;
@@ -140,6 +177,8 @@ err_pair:
 	close(pair[1]);
 	vcs_children_stop(c, cfg, NULL);
 	return ret;
+err_stats:
+	munmap(c->stats, sizeof(*c->stats));
 err_scratch:
 	vcs_scratch_destroy_ctx(cfg, c->name);
 	return ret;
@@ -159,6 +198,8 @@ void vcs_children_cleanup(struct vcs_children *c, const struct vcs_config *cfg)
 	if (c->pidfd >= 0)
 		close(c->pidfd);
 	c->pidfd = -1;
+	munmap(c->stats, sizeof(*c->stats));
+	c->stats = NULL;
 	vcs_scratch_destroy_ctx(cfg, c->name);
 }
 

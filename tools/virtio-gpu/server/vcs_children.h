@@ -8,26 +8,30 @@
 #include <sys/types.h>
 
 #include "vcs_config.h"
+#include "vcs_stats.h"
 
 /*
  * What a worker does in its sandbox. @sock is the descriptor it was started
- * with, @compiler its end of the helper's pair. The return value, 0 or a
- * negative errno, becomes the exit status 0 or 1.
+ * with, @compiler its end of the helper's pair, @stats what it counts. The
+ * return value, 0 or a negative errno, becomes the exit status 0 or 1.
  */
 typedef int (*vcs_worker_fn)(int sock, int compiler,
-			     const struct vcs_config *cfg);
+			     const struct vcs_config *cfg,
+			     struct vcs_stats *stats);
 
 /**
  * struct vcs_children - a context's processes
  * @worker: pid, 0 once it was reaped
  * @helper: pid, 0 once it was reaped
  * @pidfd: of the worker, or -1
+ * @stats: what the worker counts
  * @name: their directory below cfg->scratch
  */
 struct vcs_children {
 	pid_t worker;
 	pid_t helper;
 	int pidfd;
+	struct vcs_stats *stats;
 	char name[32];
 };
 
@@ -41,7 +45,7 @@ int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
 /* SIGKILL to those that were not reaped, and to what the helper has started. */
 void vcs_children_kill(const struct vcs_children *c);
 
-/* After both were reaped: closes @pidfd, removes the directory. */
+/* After both were reaped: closes @pidfd, unmaps @stats, removes the directory. */
 void vcs_children_cleanup(struct vcs_children *c, const struct vcs_config *cfg);
 
 /*

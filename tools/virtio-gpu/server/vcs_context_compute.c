@@ -38,10 +38,13 @@ struct program {
 
 struct vcs_compute {
 	struct vcs_backend *be;
+	struct vcs_stats *stats;
 	struct vcs_device_info info;
 	struct vcs_table resources;
 	struct vcs_table programs;
 	struct resource *shmem;
+	uint64_t bytes;
+	uint64_t mappings;
 };
 
 /* Where the response to the current request goes. */
@@ -50,18 +53,31 @@ struct slot {
 	uint32_t room;
 };
 
-struct vcs_compute *vcs_compute_create(struct vcs_backend *be)
+struct vcs_compute *vcs_compute_create(struct vcs_backend *be,
+				       struct vcs_stats *stats)
 {
 	struct vcs_compute *ctx = calloc(1, sizeof(*ctx));
 
 	if (!ctx)
 		return NULL;
 	ctx->be = be;
+	ctx->stats = stats;
 	if (be->ops->query(be, &ctx->info)) {
 		free(ctx);
 		return NULL;
 	}
 	return ctx;
+}
+
+static void count_resources(struct vcs_compute *ctx)
+{
+	struct vcs_stats *stats = ctx->stats;
+
+	vcs_stats_set(&stats->resources, ctx->resources.count);
+	vcs_stats_set(&stats->bytes, ctx->bytes);
+	vcs_stats_set(&stats->mappings, ctx->mappings);
+	if (ctx->bytes > stats->max_bytes)
+		vcs_stats_set(&stats->max_bytes, ctx->bytes);
 }
 
 static void free_resource(struct vcs_compute *ctx, struct resource *res,
@@ -71,6 +87,8 @@ static void free_resource(struct vcs_compute *ctx, struct resource *res,
 		ctx->be->ops->release(ctx->be, res->buf);
 	if (res == ctx->shmem)
 		ctx->shmem = NULL;
+	ctx->bytes -= res->win.size;
+	ctx->mappings -= res->win.nr_maps;
 	vcs_window_unmap(&res->win, budget);
 	free(res);
 }
@@ -143,6 +161,9 @@ int vcs_compute_add_resource(struct vcs_compute *ctx, uint32_t res_id,
 		}
 	}
 	vcs_table_add(&ctx->resources, &res->node);
+	ctx->bytes += res->win.size;
+	ctx->mappings += res->win.nr_maps;
+	count_resources(ctx);
 	return 0;
 }
 
@@ -154,6 +175,7 @@ int vcs_compute_remove_resource(struct vcs_compute *ctx, uint32_t res_id,
 	if (!res)
 		return -ENOENT;
 	free_resource(ctx, res, budget);
+	count_resources(ctx);
 	return 0;
 }
 
@@ -285,6 +307,7 @@ static int add_program(struct vcs_compute *ctx, uint32_t id, const char *source,
 		return ret;
 	}
 	vcs_table_add(&ctx->programs, &p->node);
+	vcs_stats_set(&ctx->stats->programs, ctx->programs.count);
 	return 0;
 }
 
@@ -500,6 +523,7 @@ static int release_program(struct vcs_compute *ctx,
 		return -ENOENT;
 	ctx->be->ops->release_program(ctx->be, p->prog);
 	free(p);
+	vcs_stats_set(&ctx->stats->programs, ctx->programs.count);
 	return 0;
 }
 
@@ -507,6 +531,8 @@ static void execute(struct vcs_compute *ctx,
 		    const struct virtio_gpu_compute_req *req, uint32_t len,
 		    const struct slot *slot)
 {
+	vcs_stats_set(&ctx->stats->since, vcs_stats_now());
+	vcs_stats_set(&ctx->stats->cmd, le32toh(req->cmd));
 	switch (le32toh(req->cmd)) {
 	case VIRTIO_GPU_COMPUTE_NOP:
 		do_nop(req, len, slot);
@@ -527,6 +553,7 @@ static void execute(struct vcs_compute *ctx,
 		respond(slot, -EOPNOTSUPP);
 		break;
 	}
+	vcs_stats_set(&ctx->stats->cmd, 0);
 }
 
 int vcs_compute_submit(struct vcs_compute *ctx, const uint8_t *payload,
@@ -535,6 +562,7 @@ int vcs_compute_submit(struct vcs_compute *ctx, const uint8_t *payload,
 	if (!ctx->shmem)
 		return -EINVAL;
 
+	vcs_stats_add(&ctx->stats->submissions, 1);
 	while (len) {
 		const struct virtio_gpu_compute_req *req = (const void *)payload;
 		uint32_t req_len;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "vcs_backend.h"
+#include "vcs_stats.h"
 #include "vcs_window.h"
 
 /* Reported in the capset. */
@@ -17,8 +18,9 @@
 
 struct vcs_compute;
 
-/* NULL when out of memory or the backend does not answer. */
-struct vcs_compute *vcs_compute_create(struct vcs_backend *be);
+/* Counts in @stats. NULL when out of memory or the backend does not answer. */
+struct vcs_compute *vcs_compute_create(struct vcs_backend *be,
+				       struct vcs_stats *stats);
 
 /* Drops every resource and program. */
 void vcs_compute_destroy(struct vcs_compute *ctx, struct vcs_map_budget *budget);

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vcs_log.h"
@@ -22,12 +23,14 @@ static const char * const level_names[] = {
 static enum vcs_log_level max_level = VCS_LOG_INFO;
 static char role[96];
 static unsigned int guest_lines;
+static time_t guest_since;
 
 int vcs_log_level_parse(const char *name)
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++)
+	for (i = VCS_LOG_ERROR;
+	     i < sizeof(level_names) / sizeof(level_names[0]); i++)
 		if (!strcmp(name, level_names[i]))
 			return (int)i;
 	return -1;
@@ -67,9 +70,12 @@ static void vlog(enum vcs_log_level level, const char *fmt, va_list ap)
 	if (len > sizeof(line) - 2)
 		len = sizeof(line) - 2;
 
-	/* Names and build logs come from guests: no terminal escapes. */
+	/*
+	 * Names and build logs come from guests: no terminal escapes. Terminals
+	 * have more of them above ASCII.
+	 */
 	for (i = 0; i < len; i++)
-		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+		if (line[i] < ' ' || line[i] > '~')
 			line[i] = '?';
 	line[len++] = '\n';
 	/* There is nobody to tell when stderr is gone. */
@@ -86,17 +92,25 @@ void vcs_log(enum vcs_log_level level, const char *fmt, ...)
 	va_end(ap);
 }
 
-void vcs_log_guest(const char *fmt, ...)
+void vcs_log_limited(enum vcs_log_level level, const char *fmt, ...)
 {
+	struct timespec now;
 	va_list ap;
 
+	if (level > max_level)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!guest_lines || now.tv_sec - guest_since >= VCS_LOG_GUEST_TIME) {
+		guest_since = now.tv_sec;
+		guest_lines = 0;
+	}
 	if (guest_lines >= VCS_LOG_GUEST_LINES)
 		return;
 	if (++guest_lines == VCS_LOG_GUEST_LINES) {
-		vcs_warn("more guest errors follow and are not shown");
+		vcs_warn("more messages that a guest causes follow and are not shown for a minute");
 		return;
 	}
 	va_start(ap, fmt);
-	vlog(VCS_LOG_WARN, fmt, ap);
+	vlog(level, fmt, ap);
 	va_end(ap);
 }

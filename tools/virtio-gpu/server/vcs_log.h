@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 enum vcs_log_level {
+	VCS_LOG_ANSWER,		/* somebody has asked: always shown */
 	VCS_LOG_ERROR,
 	VCS_LOG_WARN,
 	VCS_LOG_INFO,
@@ -26,12 +27,16 @@ void vcs_log(enum vcs_log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /*
- * A warning that a guest can provoke at will: a process prints at most
- * VCS_LOG_GUEST_LINES of them, then says that it stops.
+ * What a guest can provoke at will: a process prints at most
+ * VCS_LOG_GUEST_LINES such lines in VCS_LOG_GUEST_TIME seconds, then says that
+ * it stops.
  */
 #define VCS_LOG_GUEST_LINES	32
-void vcs_log_guest(const char *fmt, ...)
-	__attribute__((format(printf, 1, 2)));
+#define VCS_LOG_GUEST_TIME	60
+void vcs_log_limited(enum vcs_log_level level, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#define vcs_log_guest(...)	vcs_log_limited(VCS_LOG_WARN, __VA_ARGS__)
 
 #define vcs_err(...)	vcs_log(VCS_LOG_ERROR, __VA_ARGS__)
 #define vcs_warn(...)	vcs_log(VCS_LOG_WARN, __VA_ARGS__)

@@ -59,7 +59,9 @@ static const char help[] =
 "                         guests can as well, if their kernels run on a CPU or\n"
 "                         find a bug, and can keep memory that was taken back\n"
 "  --log-level=LEVEL      error, warn, info (default) or debug\n"
-"  --help, --version      tell and exit\n";
+"  --help, --version      tell and exit\n"
+"\n"
+"SIGUSR1 has it show its limits and what each context has and does.\n";
 
 /* One sentence and the way out. */
 static void __attribute__((noreturn, format(printf, 1, 2)))

@@ -203,11 +203,13 @@ static int probe_windows(struct vcs_backend *be, struct report *r)
 	return ret;
 }
 
-static int probe_worker(int sock, int compiler, const struct vcs_config *cfg)
+static int probe_worker(int sock, int compiler, const struct vcs_config *cfg,
+			struct vcs_stats *stats)
 {
 	struct report r = { 0 };
 	struct vcs_backend *be;
 
+	(void)stats;
 	r.status = vcs_backend_opencl_open(cfg, compiler, &be);
 	if (r.status) {
 		fail(&r, r.status, "its driver fails: %s", strerror(-r.status));

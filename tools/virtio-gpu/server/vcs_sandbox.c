@@ -83,6 +83,8 @@ int vcs_sandbox_detach(pid_t parent, const int *keep, unsigned int nr_keep)
 	signal(SIGINT, SIG_DFL);
 	signal(SIGCHLD, SIG_DFL);
 	signal(SIGPIPE, SIG_IGN);
+	/* Is for the server, and whoever sends it by name sends it to all. */
+	signal(SIGUSR1, SIG_IGN);
 	sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL))
 		return -errno;

@@ -20,6 +20,7 @@ int vcs_signals_block(void)
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGUSR1);
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return -errno;
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -43,7 +44,7 @@ int vcs_signals_wait(int signals, int fd, int timeout_ms)
 			return n ? -errno : 0;
 		if (pfd[1].revents &&
 		    read(signals, &si, sizeof(si)) == sizeof(si) &&
-		    si.ssi_signo != SIGCHLD)
+		    si.ssi_signo != SIGCHLD && si.ssi_signo != SIGUSR1)
 			return -ECANCELED;
 		if (pfd[0].revents)
 			return 1;

@@ -35,12 +35,16 @@
  * @next: in the spawner's list
  * @serial: what QEMU calls it
  * @role: what messages call it
+ * @since: when it was made
+ * @killed: because QEMU or this server said so
  * @children: its processes
  */
 struct context {
 	struct context *next;
 	uint64_t serial;
 	char role[80];
+	uint64_t since;
+	bool killed;
 	struct vcs_children children;
 };
 
@@ -55,6 +59,12 @@ struct spawner {
 	struct vcs_msg msg;
 };
 
+/* For %llu: uint64_t is another type. */
+static unsigned long long ull(uint64_t n)
+{
+	return n;
+}
+
 static struct context *find_context(struct spawner *s, uint64_t serial)
 {
 	struct context *ctx;
@@ -65,7 +75,8 @@ static struct context *find_context(struct spawner *s, uint64_t serial)
 	return NULL;
 }
 
-static int compute_worker(int sock, int compiler, const struct vcs_config *cfg)
+static int compute_worker(int sock, int compiler, const struct vcs_config *cfg,
+			  struct vcs_stats *stats)
 {
 	struct vcs_backend *be;
 	int ret;
@@ -73,7 +84,7 @@ static int compute_worker(int sock, int compiler, const struct vcs_config *cfg)
 	ret = vcs_backend_opencl_open(cfg, compiler, &be);
 	if (ret)
 		return ret;
-	ret = vcs_worker_serve(sock, be);
+	ret = vcs_worker_serve(sock, be, stats);
 	vcs_backend_opencl_close(be);
 	return ret;
 }
@@ -124,6 +135,26 @@ static int do_hello(struct spawner *s)
 	return vcs_msg_send_stream(s->control, &answer, size);
 }
 
+/* The guest's name for it is text to others: nothing that ends the quotes. */
+static void set_role(struct context *ctx, uint32_t ctx_id, const char *name)
+{
+	char *c;
+
+	c = ctx->role + snprintf(ctx->role, sizeof(ctx->role), "context %u '",
+				 ctx_id);
+	snprintf(c, sizeof(ctx->role) - (size_t)(c - ctx->role), "%.*s'", 40,
+		 name);
+	for (; c[0] && c[1]; c++)
+		if (*c < ' ' || *c > '~' || *c == '\'')
+			*c = '?';
+}
+
+static void kill_context(struct context *ctx)
+{
+	ctx->killed = true;
+	vcs_children_kill(&ctx->children);
+}
+
 static int start_context(struct spawner *s, int sock, struct context **out)
 {
 	const struct vgpu_msg_ctx_create *create = &s->msg.ctx_create;
@@ -140,8 +171,8 @@ static int start_context(struct spawner *s, int sock, struct context **out)
 	if (!ctx)
 		return -ENOMEM;
 	ctx->serial = create->hdr.serial;
-	snprintf(ctx->role, sizeof(ctx->role), "context %u '%.*s'",
-		 create->ctx_id, 40, create->name);
+	ctx->since = vcs_stats_now();
+	set_role(ctx, create->ctx_id, create->name);
 	ret = vcs_children_start(&ctx->children, s->cfg, sock, compute_worker,
 				 ctx->role);
 	if (ret) {
@@ -151,6 +182,8 @@ static int start_context(struct spawner *s, int sock, struct context **out)
 	ctx->next = s->contexts;
 	s->contexts = ctx;
 	s->nr_contexts++;
+	vcs_log_limited(VCS_LOG_INFO, "%s: begins, capset %u, pid %d",
+			ctx->role, create->capset_id, ctx->children.worker);
 	*out = ctx;
 	return 0;
 }
@@ -172,7 +205,7 @@ static void do_ctx_create(struct spawner *s)
 		vcs_warn("context %u: cannot answer: %s",
 			 s->msg.ctx_create.ctx_id, strerror(-ret));
 		if (ctx)
-			vcs_children_kill(&ctx->children);
+			kill_context(ctx);
 	}
 	/* Its copy is QEMU's from now on. */
 	if (ctx) {
@@ -199,7 +232,7 @@ static int do_message(struct spawner *s)
 	} else {	/* CTX_KILL, as checked */
 		ctx = find_context(s, s->msg.hdr.serial);
 		if (ctx)
-			vcs_children_kill(&ctx->children);
+			kill_context(ctx);
 	}
 	return 0;
 }
@@ -225,14 +258,82 @@ static int do_control(struct spawner *s)
 	}
 }
 
-static void log_end(const struct context *ctx, const char *what, int status)
+static void log_worker_end(const struct context *ctx, int status)
+{
+	const struct vcs_stats *stats = ctx->children.stats;
+	enum vcs_log_level level = VCS_LOG_WARN;
+	const char *why = "its worker failed", *what = "";
+
+	if (ctx->killed) {
+		level = VCS_LOG_INFO;
+		why = "it was killed";
+	} else if (WIFSIGNALED(status)) {
+		why = "its worker died: ";
+		what = strsignal(WTERMSIG(status));
+	} else if (!WEXITSTATUS(status)) {
+		level = VCS_LOG_INFO;
+		why = "it was closed";
+	}
+	vcs_log_limited(level, "%s: ends after %llu s, %s%s; pid %d, at most %llu bytes, %llu submissions",
+			ctx->role, ull(vcs_stats_now() - ctx->since), why, what,
+			ctx->children.worker,
+			ull(vcs_stats_get(&stats->max_bytes)),
+			ull(vcs_stats_get(&stats->submissions)));
+}
+
+static void log_helper_end(const struct context *ctx, int status)
 {
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
-		vcs_log_guest("%s: %s died: %s", ctx->role, what,
+		vcs_log_guest("%s: compiler died: %s", ctx->role,
 			      strsignal(WTERMSIG(status)));
 	else
-		vcs_dbg("%s: %s ended, status 0x%x", ctx->role, what,
+		vcs_dbg("%s: compiler ended, status 0x%x", ctx->role,
 			(unsigned int)status);
+}
+
+static const char *cmd_name(uint64_t cmd)
+{
+	switch (cmd) {
+	case VIRTIO_GPU_COMPUTE_BUILD:
+		return "BUILD";
+	case VIRTIO_GPU_COMPUTE_LAUNCH:
+		return "LAUNCH";
+	}
+	return "a request";
+}
+
+static void log_context(const struct context *ctx)
+{
+	const struct vcs_stats *stats = ctx->children.stats;
+	uint64_t now = vcs_stats_now();
+	uint64_t cmd = vcs_stats_get(&stats->cmd);
+	char does[64] = "idle";
+
+	if (!ctx->children.worker)
+		snprintf(does, sizeof(does), "ending");
+	else if (cmd)
+		snprintf(does, sizeof(does), "executes %s for %llu s",
+			 cmd_name(cmd),
+			 ull(now - vcs_stats_get(&stats->since)));
+	vcs_log(VCS_LOG_ANSWER, "%s: pid %d, %llu s, %llu resources of %llu bytes in %llu of %llu mappings, %llu programs, %llu submissions, %s",
+		ctx->role, ctx->children.worker, ull(now - ctx->since),
+		ull(vcs_stats_get(&stats->resources)),
+		ull(vcs_stats_get(&stats->bytes)),
+		ull(vcs_stats_get(&stats->mappings)),
+		ull(vcs_stats_get(&stats->max_mappings)),
+		ull(vcs_stats_get(&stats->programs)),
+		ull(vcs_stats_get(&stats->submissions)), does);
+}
+
+static void log_state(const struct spawner *s)
+{
+	const struct context *ctx;
+
+	vcs_log(VCS_LOG_ANSWER, "%u of %u contexts; each may have %u resources and %u programs, and compile for %d s",
+		s->nr_contexts, VCS_MAX_CONTEXTS, VCS_MAX_RESOURCES,
+		VCS_MAX_PROGRAMS, s->cfg->build_timeout_ms / 1000);
+	for (ctx = s->contexts; ctx; ctx = ctx->next)
+		log_context(ctx);
 }
 
 static void reaped(struct spawner *s, pid_t pid, int status)
@@ -241,13 +342,13 @@ static void reaped(struct spawner *s, pid_t pid, int status)
 
 	for (slot = &s->contexts; (ctx = *slot); slot = &ctx->next) {
 		if (pid == ctx->children.worker) {
+			log_worker_end(ctx, status);
 			ctx->children.worker = 0;
-			log_end(ctx, "worker", status);
 			/* The helper has nobody left to work for. */
 			vcs_children_kill(&ctx->children);
 		} else if (pid == ctx->children.helper) {
 			ctx->children.helper = 0;
-			log_end(ctx, "compiler", status);
+			log_helper_end(ctx, status);
 		} else {
 			continue;
 		}
@@ -269,7 +370,9 @@ static void do_signals(struct spawner *s)
 	pid_t pid;
 
 	while (read(s->signals, &si, sizeof(si)) == sizeof(si))
-		if (si.ssi_signo != SIGCHLD)
+		if (si.ssi_signo == SIGUSR1)
+			log_state(s);
+		else if (si.ssi_signo != SIGCHLD)
 			s->stop = true;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		reaped(s, pid, status);
@@ -282,7 +385,7 @@ static void stop_all(struct spawner *s)
 	pid_t pid;
 
 	for (ctx = s->contexts; ctx; ctx = ctx->next)
-		vcs_children_kill(&ctx->children);
+		kill_context(ctx);
 	/* Until there is no child left, adopted ones included. */
 	for (;;) {
 		pid = waitpid(-1, &status, 0);

@@ -181,7 +181,8 @@ static int do_message(struct worker *w)
 	}
 }
 
-int vcs_worker_serve(int sock, struct vcs_backend *be)
+int vcs_worker_serve(int sock, struct vcs_backend *be,
+		     struct vcs_stats *stats)
 {
 	struct worker *w;
 	int ret;
@@ -193,7 +194,8 @@ int vcs_worker_serve(int sock, struct vcs_backend *be)
 	ret = vcs_map_budget_init(&w->budget);
 	if (ret)
 		goto out_free;
-	w->ctx = vcs_compute_create(be);
+	vcs_stats_set(&stats->max_mappings, w->budget.left);
+	w->ctx = vcs_compute_create(be, stats);
 	if (!w->ctx) {
 		ret = -EIO;
 		goto out_free;

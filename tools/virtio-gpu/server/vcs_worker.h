@@ -6,11 +6,13 @@
 #define VCS_WORKER_H
 
 #include "vcs_backend.h"
+#include "vcs_stats.h"
 
 /*
- * Serve the connection until QEMU closes it. Returns 0 then, or an error that
- * leaves no other way than to end the process.
+ * Serve the connection until QEMU closes it, and count in @stats. Returns 0 then,
+ * or an error that leaves no other way than to end the process.
  */
-int vcs_worker_serve(int sock, struct vcs_backend *be);
+int vcs_worker_serve(int sock, struct vcs_backend *be,
+		     struct vcs_stats *stats);
 
 #endif /* VCS_WORKER_H */

@@ -109,6 +109,7 @@ void server_spawn(struct server *s, const char *opt1, const char *opt2)
 	int pair[2];
 
 	memset(s, 0, sizeof(*s));
+	s->log = -1;
 	strcpy(s->tmp, "/tmp/vgpu-test-XXXXXX");
 	assert_non_null(mkdtemp(s->tmp));
 	/* Workers of a server that is root pass through it. */
@@ -139,6 +140,42 @@ void server_start(struct server *s, const char *opt1, const char *opt2)
 	hello(s);
 }
 
+void server_start_logging(struct server *s, const char *opt1, const char *opt2)
+{
+	int log = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+
+	assert_true(log >= 0 && saved >= 0);
+	/* Several processes write, each where the one before has ended. */
+	assert_int_equal(fcntl(log, F_SETFL, O_APPEND), 0);
+	assert_true(dup2(log, STDERR_FILENO) >= 0);
+	server_spawn(s, opt1, opt2);
+	assert_true(dup2(saved, STDERR_FILENO) >= 0);
+	close(saved);
+	s->log = log;
+	hello(s);
+}
+
+char *server_said(struct server *s, const char *text)
+{
+	char *said = NULL;
+	struct stat st;
+	int i;
+
+	for (i = 0; i < TIMEOUT_MS / 10; i++) {
+		assert_int_equal(fstat(s->log, &st), 0);
+		free(said);
+		said = calloc(1, (size_t)st.st_size + 1);
+		assert_non_null(said);
+		assert_int_equal(pread(s->log, said, (size_t)st.st_size, 0),
+				 st.st_size);
+		if (strstr(said, text))
+			return said;
+		usleep(10000);
+	}
+	fail_msg("'%s' is not in: %s", text, said);
+	return said;
+}
+
 int server_stop(struct server *s)
 {
 	int status;
@@ -148,6 +185,8 @@ int server_stop(struct server *s)
 	assert_int_equal(waitpid(s->pid, &status, 0), s->pid);
 	/* It has removed all it made there. */
 	assert_int_equal(rmdir(s->tmp), 0);
+	if (s->log >= 0)
+		close(s->log);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
@@ -209,7 +248,8 @@ static uint64_t next_serial(void)
 	return ++serial;
 }
 
-uint32_t ctx_create_status(struct server *s, struct ctx *c, uint32_t capset)
+uint32_t ctx_create_named(struct server *s, struct ctx *c, uint32_t capset,
+			  const char *name)
 {
 	struct vgpu_msg_ctx_create create = {
 		.hdr = {
@@ -219,10 +259,10 @@ uint32_t ctx_create_status(struct server *s, struct ctx *c, uint32_t capset)
 		},
 		.ctx_id = 7,
 		.capset_id = capset,
-		.name = "test",
 	};
 	int pair[2];
 
+	strncpy(create.name, name, sizeof(create.name) - 1);
 	memset(c, 0, sizeof(*c));
 	c->serial = create.hdr.serial;
 	c->pidfd = -1;
@@ -232,6 +272,11 @@ uint32_t ctx_create_status(struct server *s, struct ctx *c, uint32_t capset)
 	close(pair[1]);
 	c->sock = pair[0];
 	return recv_done(c->sock, VGPU_MSG_CTX_READY, c->serial, &c->pidfd);
+}
+
+uint32_t ctx_create_status(struct server *s, struct ctx *c, uint32_t capset)
+{
+	return ctx_create_named(s, c, capset, "test");
 }
 
 static uint32_t map_runs(struct ctx *c, uint32_t res_id, uint32_t flags,

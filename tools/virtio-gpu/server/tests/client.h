@@ -27,12 +27,14 @@
  * struct server - a vgpu-compute-server under test
  * @pid: the process
  * @control: its control connection
+ * @log: its standard error if it was started logging
  * @tmp: its TMPDIR, made for it
  * @capset: what it reported
  */
 struct server {
 	pid_t pid;
 	int control;
+	int log;
 	char tmp[64];
 	struct virtio_gpu_compute_capset capset;
 };
@@ -82,6 +84,10 @@ int run_server(char *const argv[], char *err, size_t err_size);
 void server_spawn(struct server *s, const char *opt1, const char *opt2);
 /* Started with --fd and up to two more options, greeted. */
 void server_start(struct server *s, const char *opt1, const char *opt2);
+/* The same, with what it says kept. */
+void server_start_logging(struct server *s, const char *opt1, const char *opt2);
+/* Waits until it has said @text; returns all it has said, for the caller to free. */
+char *server_said(struct server *s, const char *text);
 /* Ends the connection; the server's exit status. Checks that nothing is left. */
 int server_stop(struct server *s);
 
@@ -94,6 +100,8 @@ void expect_eof(int sock);
 void expect_dead(int pidfd);
 
 uint32_t ctx_create_status(struct server *s, struct ctx *c, uint32_t capset);
+uint32_t ctx_create_named(struct server *s, struct ctx *c, uint32_t capset,
+			  const char *name);
 /* With its shared blob. */
 void ctx_create(struct server *s, struct ctx *c);
 void ctx_close(struct ctx *c);

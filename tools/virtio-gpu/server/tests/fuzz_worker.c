@@ -68,8 +68,9 @@ void vcs_log(enum vcs_log_level level, const char *fmt, ...)
 	(void)fmt;
 }
 
-void vcs_log_guest(const char *fmt, ...)
+void vcs_log_limited(enum vcs_log_level level, const char *fmt, ...)
 {
+	(void)level;
 	(void)fmt;
 }
 
@@ -97,6 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t msg[VGPU_PROTO_MAX_MSG + 1];
 	int pair[2], before, after, n;
 	struct packet p;
+	struct vcs_stats stats = { 0 };
 	struct mock mock;
 
 	if (ram < 0)
@@ -122,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 	}
 	shutdown(pair[0], SHUT_WR);
-	vcs_worker_serve(pair[1], &mock.base);
+	vcs_worker_serve(pair[1], &mock.base, &stats);
 	close(pair[0]);
 	close(pair[1]);
 	after = dup(other);

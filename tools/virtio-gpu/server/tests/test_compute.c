@@ -27,6 +27,7 @@
 
 static struct vcs_map_budget budget;
 static struct vcs_compute *ctx;
+static struct vcs_stats stats;
 static struct mock mock;
 static uint8_t *shm;
 static uint32_t seqno;
@@ -67,7 +68,7 @@ static int setup_bare(void **state)
 	mock_init(&mock);
 	seqno = 0;
 	shm = NULL;
-	ctx = vcs_compute_create(&mock.base);
+	ctx = vcs_compute_create(&mock.base, &stats);
 	return !ctx;
 }
 

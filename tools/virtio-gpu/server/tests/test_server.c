@@ -1004,6 +1004,119 @@ static void refused_resources_leave_nothing(void **state)
 	ctx_close(&c);
 }
 
+static void a_context_is_a_line_at_both_ends(void **state)
+{
+	struct vgpu_msg_hdr kill_msg = {
+		.type = VGPU_MSG_CTX_KILL,
+		.size = sizeof(kill_msg),
+	};
+	struct memory m;
+	struct server s;
+	struct ctx c;
+
+	(void)state;
+	memory_create(&m, 3);
+	server_start_logging(&s, NULL, NULL);
+	ctx_create(&s, &c);
+	free(server_said(&s, "context 7 'test': begins, capset 12, pid "));
+	assert_int_equal(map_memory(&c, 1, &m, false), 0);
+	assert_int_equal(map_memory(&c, 2, &m, true), 0);
+	assert_int_equal(unmap(&c, 1), 0);
+	assert_int_equal(build(&c, 1, "", ""), -EINVAL);
+	ctx_close(&c);
+	/* The shared blob and both: 16 + 3 + 3 pages. */
+	free(server_said(&s, " s, it was closed; pid "));
+	free(server_said(&s, ", at most 90112 bytes, 1 submissions\n"));
+
+	ctx_create(&s, &c);
+	kill_msg.serial = c.serial;
+	send_msg(s.control, &kill_msg, sizeof(kill_msg), NULL, 0);
+	ctx_close(&c);
+	free(server_said(&s, " s, it was killed; pid "));
+
+	ctx_create(&s, &c);
+	assert_int_equal(kill(pid_of(c.pidfd), SIGKILL), 0);
+	ctx_close(&c);
+	free(server_said(&s, " s, its worker died: Killed; pid "));
+	assert_int_equal(server_stop(&s), 0);
+	memory_destroy(&m);
+}
+
+/* Also of a worker that answers nobody, and whatever the log level is. */
+static void sigusr1_shows_what_there_is(void **state)
+{
+	struct virtio_gpu_compute_arg res;
+	struct ctx busy, idle;
+	volatile uint32_t *p;
+	struct memory m;
+	struct server s;
+	char line[128];
+
+	(void)state;
+	memory_create(&m, 3);
+	p = (volatile uint32_t *)m.addr;
+	server_start_logging(&s, "--log-level=error", "--build-timeout=20");
+	assert_int_equal(kill(s.pid, SIGUSR1), 0);
+	free(server_said(&s, ": 0 of 256 contexts; each may have "));
+	ctx_create(&s, &busy);
+	ctx_create(&s, &idle);
+	assert_int_equal(map_memory(&busy, 1, &m, false), 0);
+	assert_int_equal(build(&busy, 1, source, ""), 0);
+	/* Page 2 of the resource is the first of the memory. */
+	res = arg_res(1, 2 * page_size(), 0);
+	launch_async(&busy, 1, "spin", 1, &res, 1, NULL);
+	while (!p[1])
+		usleep(1000);
+	assert_int_equal(kill(s.pid, SIGUSR1), 0);
+	free(server_said(&s, ": 2 of 256 contexts; each may have "));
+	snprintf(line, sizeof(line), "context 7 'test': pid %d, ",
+		 pid_of(busy.pidfd));
+	free(server_said(&s, line));
+	free(server_said(&s, " 2 resources of 77824 bytes in 4 of "));
+	free(server_said(&s, " 1 programs, 2 submissions, executes LAUNCH for "));
+	snprintf(line, sizeof(line), "context 7 'test': pid %d, ",
+		 pid_of(idle.pidfd));
+	free(server_said(&s, line));
+	free(server_said(&s, " 0 programs, 0 submissions, idle\n"));
+
+	/* Sent to all processes of that name, it ends none. */
+	assert_int_equal(kill(pid_of(idle.pidfd), SIGUSR1), 0);
+	assert_int_equal(build(&idle, 1, source, ""), 0);
+	p[0] = 1;
+	ctx_close(&busy);
+	ctx_close(&idle);
+	assert_int_equal(server_stop(&s), 0);
+	memory_destroy(&m);
+}
+
+static void names_forge_no_lines(void **state)
+{
+	static const char begin[] = "vgpu-compute-server: ";
+	struct server s;
+	char *said, *c;
+	struct ctx ctx;
+
+	(void)state;
+	server_start_logging(&s, NULL, NULL);
+	assert_int_equal(ctx_create_named(&s, &ctx, VIRTIO_GPU_CAPSET_COMPUTE,
+					  "a\nvgpu\x1b[2J\x9b\xc2\x9b\r': b\x7f"),
+			 0);
+	assert_int_equal(kill(s.pid, SIGUSR1), 0);
+	ctx_close(&ctx);
+	said = server_said(&s, "it was closed");
+	assert_non_null(strstr(said, "'a?vgpu?[2J?????: b?': begins"));
+	assert_int_equal(strncmp(said, begin, strlen(begin)), 0);
+	for (c = said; *c; c++) {
+		if (*c == '\n')
+			assert_true(!c[1] || !strncmp(c + 1, begin,
+						      strlen(begin)));
+		else
+			assert_in_range(*c, ' ', '~');
+	}
+	free(said);
+	assert_int_equal(server_stop(&s), 0);
+}
+
 static void broken_message_ends_its_context_only(void **state)
 {
 	struct vgpu_msg_hdr bad = { .type = 99, .size = sizeof(bad) };
@@ -1267,6 +1380,7 @@ static void help_and_version(void **state)
 	argv[1] = (char *)"--help";
 	assert_int_equal(run_server(argv, out, sizeof(out)), 0);
 	assert_non_null(strstr(out, "--socket-path=PATH"));
+	assert_non_null(strstr(out, "SIGUSR1"));
 	argv[1] = (char *)"--version";
 	assert_int_equal(run_server(argv, out, sizeof(out)), 0);
 	assert_non_null(strstr(out, "vgpu-compute-server "));
@@ -1331,7 +1445,8 @@ static void listens_once_and_removes_its_socket(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
-int main(void)
+/* With an argument only the tests that match that pattern. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(capset_tells_the_limits),
@@ -1348,6 +1463,9 @@ int main(void)
 		cmocka_unit_test(killed_worker_in_mid_computation),
 		cmocka_unit_test(ctx_kill_ends_a_context),
 		cmocka_unit_test(processes_and_directories_are_back_to_their_count),
+		cmocka_unit_test(a_context_is_a_line_at_both_ends),
+		cmocka_unit_test(sigusr1_shows_what_there_is),
+		cmocka_unit_test(names_forge_no_lines),
 		cmocka_unit_test(broken_message_ends_its_context_only),
 		cmocka_unit_test(unknown_capset_is_refused),
 		cmocka_unit_test(workers_have_no_rights),
@@ -1376,5 +1494,7 @@ int main(void)
 		cmocka_unit_test(listens_once_and_removes_its_socket),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("server", tests, start, stop);
 }

@@ -24,13 +24,14 @@
 
 static pthread_t thread;
 static struct mock mock;
+static struct vcs_stats stats;
 static int sock, server_sock, served;
 static struct memory mem;
 
 static void *serve(void *arg)
 {
 	(void)arg;
-	served = vcs_worker_serve(server_sock, &mock.base);
+	served = vcs_worker_serve(server_sock, &mock.base, &stats);
 	close(server_sock);
 	return NULL;
 }
