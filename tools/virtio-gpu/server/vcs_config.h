@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "vcs_limits.h"
+
 /* Groups of the workers' user that are kept; a user is rarely in more. */
 #define VCS_MAX_GROUPS		64
 
@@ -25,6 +27,7 @@
  * @groups: workers' supplementary groups (a GPU's device nodes need one)
  * @scratch: directory that the server made for the workers' private ones
  * @build_timeout_ms: how long a compile may take, in milliseconds
+ * @limits: of each context
  */
 struct vcs_config {
 	const char *device;
@@ -38,6 +41,7 @@ struct vcs_config {
 	gid_t groups[VCS_MAX_GROUPS];
 	char scratch[PATH_MAX];
 	int build_timeout_ms;
+	struct vcs_limits limits;
 };
 
 #endif /* VCS_CONFIG_H */

@@ -38,6 +38,7 @@ struct program {
 
 struct vcs_compute {
 	struct vcs_backend *be;
+	const struct vcs_limits *limits;
 	struct vcs_stats *stats;
 	struct vcs_device_info info;
 	struct vcs_table resources;
@@ -54,6 +55,7 @@ struct slot {
 };
 
 struct vcs_compute *vcs_compute_create(struct vcs_backend *be,
+				       const struct vcs_limits *limits,
 				       struct vcs_stats *stats)
 {
 	struct vcs_compute *ctx = calloc(1, sizeof(*ctx));
@@ -61,6 +63,7 @@ struct vcs_compute *vcs_compute_create(struct vcs_backend *be,
 	if (!ctx)
 		return NULL;
 	ctx->be = be;
+	ctx->limits = limits;
 	ctx->stats = stats;
 	if (be->ops->query(be, &ctx->info)) {
 		free(ctx);
@@ -114,8 +117,16 @@ int vcs_compute_check_resource(struct vcs_compute *ctx, uint32_t res_id,
 		return -EINVAL;
 	if (vcs_table_find(&ctx->resources, res_id))
 		return -EEXIST;
-	if (ctx->resources.count >= VCS_MAX_RESOURCES)
+	if (ctx->resources.count >= ctx->limits->max_resources) {
+		vcs_log_guest("there are %u resources; raise --max-resources",
+			      ctx->resources.count);
 		return -E2BIG;
+	}
+	if (size > ctx->limits->max_registered - ctx->bytes) {
+		vcs_log_guest("%llu bytes are registered; raise --max-registered",
+			      (unsigned long long)ctx->bytes);
+		return -E2BIG;
+	}
 	if (flags & VGPU_RES_BLOB) {
 		if ((flags & VGPU_RES_RDONLY) ||
 		    blob_id != VIRTIO_GPU_COMPUTE_SHMEM_BLOB_ID ||
@@ -330,8 +341,11 @@ static int build(struct vcs_compute *ctx,
 		return -EINVAL;
 	if (vcs_table_find(&ctx->programs, id))
 		return -EEXIST;
-	if (ctx->programs.count >= VCS_MAX_PROGRAMS)
+	if (ctx->programs.count >= ctx->limits->max_programs) {
+		vcs_log_guest("there are %u programs; raise --max-programs",
+			      ctx->programs.count);
 		return -E2BIG;
+	}
 	if (memchr(req->data + source_len, 0, options_len))
 		return -EINVAL;
 

@@ -9,17 +9,15 @@
 #include <stdint.h>
 
 #include "vcs_backend.h"
+#include "vcs_limits.h"
 #include "vcs_stats.h"
 #include "vcs_window.h"
-
-/* Reported in the capset. */
-#define VCS_MAX_PROGRAMS	256
-#define VCS_MAX_RESOURCES	16384
 
 struct vcs_compute;
 
 /* Counts in @stats. NULL when out of memory or the backend does not answer. */
 struct vcs_compute *vcs_compute_create(struct vcs_backend *be,
+				       const struct vcs_limits *limits,
 				       struct vcs_stats *stats);
 
 /* Drops every resource and program. */

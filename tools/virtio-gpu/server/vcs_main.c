@@ -34,6 +34,8 @@
 
 /* An hour: longer is no limit. */
 #define VCS_MAX_BUILD_TIMEOUT	3600
+/* More resources or programs would be slow to find. */
+#define VCS_MAX_COUNT		65536
 
 struct options {
 	const char *socket_path;
@@ -54,6 +56,11 @@ static const char help[] =
 "                         nobody); needs access to the device's nodes\n"
 "  --build-timeout=SEC    how long a guest's program may take to compile\n"
 "                         (default 30)\n"
+"  --max-resources=N      resources of one context (default 16384)\n"
+"  --max-registered=SIZE  guest memory that they may be, if a page is counted as\n"
+"                         often as it is registered; with K, M, G or T (default\n"
+"                         256G)\n"
+"  --max-programs=N       programs of one context (default 256)\n"
 "  --sandbox=on|off       off: let drivers make any system call and open any\n"
 "                         file of the workers' user, to find out what one needs;\n"
 "                         guests can as well, if their kernels run on a CPU or\n"
@@ -91,12 +98,35 @@ static int parse_number(const char *option, const char *text, long min,
 	return (int)n;
 }
 
+static uint64_t parse_size(const char *option, const char *text)
+{
+	static const char units[] = "KMGT";
+	unsigned long long n;
+	unsigned int shift = 0;
+	const char *unit;
+	char *end;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (unit) {
+		shift = 10 * (unsigned int)(unit - units + 1);
+		end++;
+	}
+	if (errno || *text < '0' || *text > '9' || *end || !n ||
+	    n > UINT64_MAX >> shift)
+		usage_error("%s=%s: expected a size in bytes, or with K, M, G or T behind it",
+			    option, text);
+	return (uint64_t)n << shift;
+}
+
 static void parse_options(int argc, char **argv, struct options *opt,
 			  struct vcs_config *cfg)
 {
 	enum {
 		SOCKET_PATH = 256, FD, BACKEND, DEVICE, USER, BUILD_TIMEOUT,
-		SANDBOX, LOG_LEVEL, HELP, VERSION,
+		MAX_RESOURCES, MAX_REGISTERED, MAX_PROGRAMS, SANDBOX,
+		LOG_LEVEL, HELP, VERSION,
 	};
 	static const struct option longopts[] = {
 		{ "socket-path", required_argument, NULL, SOCKET_PATH },
@@ -105,6 +135,9 @@ static void parse_options(int argc, char **argv, struct options *opt,
 		{ "device", required_argument, NULL, DEVICE },
 		{ "user", required_argument, NULL, USER },
 		{ "build-timeout", required_argument, NULL, BUILD_TIMEOUT },
+		{ "max-resources", required_argument, NULL, MAX_RESOURCES },
+		{ "max-registered", required_argument, NULL, MAX_REGISTERED },
+		{ "max-programs", required_argument, NULL, MAX_PROGRAMS },
 		{ "sandbox", required_argument, NULL, SANDBOX },
 		{ "log-level", required_argument, NULL, LOG_LEVEL },
 		{ "help", no_argument, NULL, HELP },
@@ -138,6 +171,20 @@ static void parse_options(int argc, char **argv, struct options *opt,
 			cfg->build_timeout_ms = 1000 *
 				parse_number("--build-timeout", optarg, 1,
 					     VCS_MAX_BUILD_TIMEOUT);
+			break;
+		case MAX_RESOURCES:
+			cfg->limits.max_resources = (uint32_t)
+				parse_number("--max-resources", optarg, 1,
+					     VCS_MAX_COUNT);
+			break;
+		case MAX_REGISTERED:
+			cfg->limits.max_registered =
+				parse_size("--max-registered", optarg);
+			break;
+		case MAX_PROGRAMS:
+			cfg->limits.max_programs = (uint32_t)
+				parse_number("--max-programs", optarg, 1,
+					     VCS_MAX_COUNT);
 			break;
 		case SANDBOX:
 			if (strcmp(optarg, "on") && strcmp(optarg, "off"))
@@ -365,6 +412,7 @@ int main(int argc, char **argv)
 	struct vcs_config cfg = {
 		.sandbox = true,
 		.build_timeout_ms = VCS_BUILD_TIMEOUT_MS,
+		.limits = VCS_LIMITS_DEFAULT,
 	};
 	int signals, ret;
 	bool listening;

@@ -84,7 +84,7 @@ static int compute_worker(int sock, int compiler, const struct vcs_config *cfg,
 	ret = vcs_backend_opencl_open(cfg, compiler, &be);
 	if (ret)
 		return ret;
-	ret = vcs_worker_serve(sock, be, stats);
+	ret = vcs_worker_serve(sock, be, &cfg->limits, stats);
 	vcs_backend_opencl_close(be);
 	return ret;
 }
@@ -113,8 +113,8 @@ static int do_hello(struct spawner *s)
 		.wire_version = VIRTIO_GPU_COMPUTE_WIRE_VERSION,
 		.max_submit = VIRTIO_GPU_COMPUTE_MAX_SUBMIT,
 		.max_args = VIRTIO_GPU_COMPUTE_MAX_ARGS,
-		.max_programs = VCS_MAX_PROGRAMS,
-		.max_resources = VCS_MAX_RESOURCES,
+		.max_programs = s->cfg->limits.max_programs,
+		.max_resources = s->cfg->limits.max_resources,
 		.backend = "opencl",
 	};
 	size_t size = sizeof(answer.hello);
@@ -327,11 +327,13 @@ static void log_context(const struct context *ctx)
 
 static void log_state(const struct spawner *s)
 {
+	const struct vcs_limits *limits = &s->cfg->limits;
 	const struct context *ctx;
 
-	vcs_log(VCS_LOG_ANSWER, "%u of %u contexts; each may have %u resources and %u programs, and compile for %d s",
-		s->nr_contexts, VCS_MAX_CONTEXTS, VCS_MAX_RESOURCES,
-		VCS_MAX_PROGRAMS, s->cfg->build_timeout_ms / 1000);
+	vcs_log(VCS_LOG_ANSWER, "%u of %u contexts; each may have %u resources of %llu bytes and %u programs, and compile for %d s",
+		s->nr_contexts, VCS_MAX_CONTEXTS, limits->max_resources,
+		ull(limits->max_registered), limits->max_programs,
+		s->cfg->build_timeout_ms / 1000);
 	for (ctx = s->contexts; ctx; ctx = ctx->next)
 		log_context(ctx);
 }

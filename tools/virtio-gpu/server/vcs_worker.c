@@ -182,7 +182,7 @@ static int do_message(struct worker *w)
 }
 
 int vcs_worker_serve(int sock, struct vcs_backend *be,
-		     struct vcs_stats *stats)
+		     const struct vcs_limits *limits, struct vcs_stats *stats)
 {
 	struct worker *w;
 	int ret;
@@ -195,7 +195,7 @@ int vcs_worker_serve(int sock, struct vcs_backend *be,
 	if (ret)
 		goto out_free;
 	vcs_stats_set(&stats->max_mappings, w->budget.left);
-	w->ctx = vcs_compute_create(be, stats);
+	w->ctx = vcs_compute_create(be, limits, stats);
 	if (!w->ctx) {
 		ret = -EIO;
 		goto out_free;

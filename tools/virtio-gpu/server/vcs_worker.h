@@ -6,6 +6,7 @@
 #define VCS_WORKER_H
 
 #include "vcs_backend.h"
+#include "vcs_limits.h"
 #include "vcs_stats.h"
 
 /*
@@ -13,6 +14,6 @@
  * or an error that leaves no other way than to end the process.
  */
 int vcs_worker_serve(int sock, struct vcs_backend *be,
-		     struct vcs_stats *stats);
+		     const struct vcs_limits *limits, struct vcs_stats *stats);
 
 #endif /* VCS_WORKER_H */

@@ -67,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vcs_map_budget budget = { 0 };
 	struct vcs_compute *ctx;
 	uint8_t *shm, *payload;
+	const struct vcs_limits limits = VCS_LIMITS_DEFAULT;
 	struct vcs_stats stats = { 0 };
 	struct mock mock;
 
@@ -75,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	vcs_log_set_level(VCS_LOG_ERROR);
 	mock_init(&mock);
 	mock.log = "a build log";
-	ctx = vcs_compute_create(&mock.base, &stats);
+	ctx = vcs_compute_create(&mock.base, &limits, &stats);
 	if (!ctx)
 		abort();
 	add(ctx, 1, 0, 16384, NULL);

@@ -98,6 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t msg[VGPU_PROTO_MAX_MSG + 1];
 	int pair[2], before, after, n;
 	struct packet p;
+	const struct vcs_limits limits = VCS_LIMITS_DEFAULT;
 	struct vcs_stats stats = { 0 };
 	struct mock mock;
 
@@ -124,7 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 	}
 	shutdown(pair[0], SHUT_WR);
-	vcs_worker_serve(pair[1], &mock.base, &stats);
+	vcs_worker_serve(pair[1], &mock.base, &limits, &stats);
 	close(pair[0]);
 	close(pair[1]);
 	after = dup(other);

@@ -27,6 +27,8 @@
 
 static struct vcs_map_budget budget;
 static struct vcs_compute *ctx;
+static const struct vcs_limits defaults = VCS_LIMITS_DEFAULT;
+static struct vcs_limits limits;
 static struct vcs_stats stats;
 static struct mock mock;
 static uint8_t *shm;
@@ -68,7 +70,9 @@ static int setup_bare(void **state)
 	mock_init(&mock);
 	seqno = 0;
 	shm = NULL;
-	ctx = vcs_compute_create(&mock.base, &stats);
+	limits = defaults;
+	memset(&stats, 0, sizeof(stats));
+	ctx = vcs_compute_create(&mock.base, &limits, &stats);
 	return !ctx;
 }
 
@@ -465,6 +469,7 @@ static void bad_builds(void **state)
 
 static void programs_are_limited(void **state)
 {
+	struct virtio_gpu_compute_release req = { .program_id = htole32(7) };
 	uint32_t i;
 
 	(void)state;
@@ -472,6 +477,10 @@ static void programs_are_limited(void **state)
 		assert_int_equal(build(i), 0);
 	assert_int_equal(build(i), -E2BIG);
 	assert_int_equal(mock.programs, VCS_MAX_PROGRAMS);
+	assert_int_equal(request(&req, VIRTIO_GPU_COMPUTE_RELEASE, sizeof(req)),
+			 0);
+	assert_int_equal(build(i), 0);
+	assert_int_equal(build(7), -E2BIG);
 }
 
 static void release(void **state)
@@ -794,6 +803,29 @@ static void resources_are_limited(void **state)
 	for (i = 1; i < VCS_MAX_RESOURCES; i++)
 		assert_int_equal(add(1000 + i, 0, 4096), 0);
 	assert_int_equal(add(1000 + i, 0, 4096), -E2BIG);
+	assert_int_equal(vcs_compute_remove_resource(ctx, 1001, &budget), 0);
+	assert_int_equal(add(1000 + i, 0, 4096), 0);
+	assert_int_equal(add(1001, 0, 4096), -E2BIG);
+}
+
+static void registered_memory_is_limited(void **state)
+{
+	(void)state;
+	limits.max_registered = SHM_SIZE + 3 * 4096;
+	assert_int_equal(add(1, 0, 4 * 4096), -E2BIG);
+	assert_int_equal(add(1, 0, 3 * 4096), 0);
+	assert_int_equal(add(2, 0, 4096), -E2BIG);
+	assert_int_equal(vcs_compute_remove_resource(ctx, 1, &budget), 0);
+	assert_int_equal(add(2, 0, 4096), 0);
+	assert_int_equal(add(3, 0, 2 * 4096), 0);
+	assert_int_equal(add(4, 0, 4096), -E2BIG);
+	/* Sizes that would wrap a sum. */
+	assert_int_equal(vcs_compute_check_resource(ctx, 5, 0, 0,
+						    -(uint64_t)SHM_SIZE),
+			 -E2BIG);
+	assert_int_equal(stats.bytes, limits.max_registered);
+	assert_int_equal(stats.max_bytes, limits.max_registered);
+	assert_int_equal(stats.resources, 3);
 }
 
 static void shared_blob_can_be_replaced(void **state)
@@ -846,6 +878,7 @@ int main(void)
 		T(resources_come_and_go),
 		T(bad_resources),
 		T(resources_are_limited),
+		T(registered_memory_is_limited),
 		T(shared_blob_can_be_replaced),
 	};
 

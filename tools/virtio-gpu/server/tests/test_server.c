@@ -985,13 +985,16 @@ static void processes_and_directories_are_back_to_their_count(void **state)
 static void refused_resources_leave_nothing(void **state)
 {
 	struct memory m;
+	struct server s;
 	struct ctx c;
 
 	(void)state;
 	memory_create(&m, 70000);
-	ctx_create(&server, &c);
+	server_start_logging(&s, NULL, NULL);
+	ctx_create(&s, &c);
 	/* More mappings than a process has; all but the first page scattered. */
 	assert_int_equal(map_memory(&c, 1, &m, false), E2BIG);
+	free(server_said(&s, "raise the sysctl vm.max_map_count (now "));
 	memory_destroy(&m);
 
 	memory_create(&m, 4000);
@@ -1002,6 +1005,7 @@ static void refused_resources_leave_nothing(void **state)
 	assert_int_equal(unmap(&c, 1), 0);
 	memory_destroy(&m);
 	ctx_close(&c);
+	assert_int_equal(server_stop(&s), 0);
 }
 
 static void a_context_is_a_line_at_both_ends(void **state)
@@ -1055,9 +1059,9 @@ static void sigusr1_shows_what_there_is(void **state)
 	(void)state;
 	memory_create(&m, 3);
 	p = (volatile uint32_t *)m.addr;
-	server_start_logging(&s, "--log-level=error", "--build-timeout=20");
+	server_start_logging(&s, "--log-level=error", "--max-registered=1M");
 	assert_int_equal(kill(s.pid, SIGUSR1), 0);
-	free(server_said(&s, ": 0 of 256 contexts; each may have "));
+	free(server_said(&s, ": 0 of 256 contexts; each may have 16384 resources of 1048576 bytes and 256 programs, and compile for 30 s"));
 	ctx_create(&s, &busy);
 	ctx_create(&s, &idle);
 	assert_int_equal(map_memory(&busy, 1, &m, false), 0);
@@ -1085,6 +1089,51 @@ static void sigusr1_shows_what_there_is(void **state)
 	p[0] = 1;
 	ctx_close(&busy);
 	ctx_close(&idle);
+	assert_int_equal(server_stop(&s), 0);
+	memory_destroy(&m);
+}
+
+/* What was released can be had again. */
+static void limits_are_options(void **state)
+{
+	struct virtio_gpu_compute_release release = { .program_id = htole32(1) };
+	struct memory m;
+	struct server s;
+	struct ctx c;
+
+	(void)state;
+	memory_create(&m, 1);
+	server_start_logging(&s, "--max-resources=3", "--max-programs=1");
+	assert_int_equal(le32toh(s.capset.max_resources), 3);
+	assert_int_equal(le32toh(s.capset.max_programs), 1);
+	/* With the shared blob. */
+	ctx_create(&s, &c);
+	assert_int_equal(map_memory(&c, 1, &m, false), 0);
+	assert_int_equal(map_memory(&c, 2, &m, false), 0);
+	assert_int_equal(map_memory(&c, 3, &m, false), E2BIG);
+	free(server_said(&s, "raise --max-resources"));
+	assert_int_equal(unmap(&c, 1), 0);
+	assert_int_equal(map_memory(&c, 3, &m, false), 0);
+	assert_int_equal(build(&c, 1, source, ""), 0);
+	assert_int_equal(build(&c, 2, source, ""), -E2BIG);
+	free(server_said(&s, "raise --max-programs"));
+	assert_int_equal(request(&c, &release, sizeof(release),
+				 VIRTIO_GPU_COMPUTE_RELEASE), 0);
+	assert_int_equal(build(&c, 2, source, ""), 0);
+	ctx_close(&c);
+	assert_int_equal(server_stop(&s), 0);
+	memory_destroy(&m);
+
+	/* All but one page of it beside the shared blob. */
+	memory_create(&m, 3);
+	server_start_logging(&s, "--max-registered=76K", NULL);
+	ctx_create(&s, &c);
+	assert_int_equal(map_memory(&c, 1, &m, false), 0);
+	assert_int_equal(map_memory(&c, 2, &m, false), E2BIG);
+	free(server_said(&s, "raise --max-registered"));
+	assert_int_equal(unmap(&c, 1), 0);
+	assert_int_equal(map_memory(&c, 2, &m, true), 0);
+	ctx_close(&c);
 	assert_int_equal(server_stop(&s), 0);
 	memory_destroy(&m);
 }
@@ -1298,6 +1347,18 @@ static void bad_command_lines_are_one_sentence(void **state)
 		{ { "extra" }, "'extra'", 2 },
 		{ { "--log-level=loud", "--fd=0" }, "--log-level=loud", 2 },
 		{ { "--sandbox=maybe", "--fd=0" }, "--sandbox=maybe", 2 },
+		{ { "--max-resources=0", "--fd=0" }, "--max-resources=0", 2 },
+		{ { "--max-programs=65537", "--fd=0" }, "--max-programs=65537",
+		  2 },
+		{ { "--max-registered=", "--fd=0" }, "--max-registered=", 2 },
+		{ { "--max-registered=0", "--fd=0" }, "--max-registered=0", 2 },
+		{ { "--max-registered=-1", "--fd=0" }, "--max-registered=-1",
+		  2 },
+		{ { "--max-registered=1P", "--fd=0" }, "--max-registered=1P",
+		  2 },
+		{ { "--max-registered=1MB", "--fd=0" }, "--max-registered=1MB",
+		  2 },
+		{ { "--max-registered=16777216T", "--fd=0" }, "16777216T", 2 },
 		{ { "--build-timeout=0", "--fd=0" }, "--build-timeout=0", 2 },
 		{ { "--user=root", "--socket-path=/tmp/x" }, "--user=root", 2 },
 		{ { "--user=no-such-user", "--socket-path=/tmp/x" },
@@ -1465,6 +1526,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(processes_and_directories_are_back_to_their_count),
 		cmocka_unit_test(a_context_is_a_line_at_both_ends),
 		cmocka_unit_test(sigusr1_shows_what_there_is),
+		cmocka_unit_test(limits_are_options),
 		cmocka_unit_test(names_forge_no_lines),
 		cmocka_unit_test(broken_message_ends_its_context_only),
 		cmocka_unit_test(unknown_capset_is_refused),

@@ -24,6 +24,7 @@
 
 static pthread_t thread;
 static struct mock mock;
+static const struct vcs_limits limits = VCS_LIMITS_DEFAULT;
 static struct vcs_stats stats;
 static int sock, server_sock, served;
 static struct memory mem;
@@ -31,7 +32,7 @@ static struct memory mem;
 static void *serve(void *arg)
 {
 	(void)arg;
-	served = vcs_worker_serve(server_sock, &mock.base, &stats);
+	served = vcs_worker_serve(server_sock, &mock.base, &limits, &stats);
 	close(server_sock);
 	return NULL;
 }
