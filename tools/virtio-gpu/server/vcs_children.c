@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "vcs_cgroup.h"
 #include "vcs_children.h"
 #include "vcs_compiler.h"
 #include "vcs_log.h"
@@ -61,7 +62,9 @@ helper_main(const struct vcs_config *cfg, const char *name, const char *role,
 	int ret;
 
 	set_role(role, "compiler");
-	ret = vcs_sandbox_detach(parent, &compiler, 1);
+	ret = vcs_cgroup_join(cfg, name);
+	if (!ret)
+		ret = vcs_sandbox_detach(parent, &compiler, 1);
 	if (!ret)
 		ret = set_directory(cfg, name, dir);
 	if (!ret)
@@ -83,7 +86,9 @@ worker_main(const struct vcs_config *cfg, const char *name, const char *role,
 	int ret;
 
 	set_role(role, "worker");
-	ret = vcs_sandbox_detach(parent, keep, 2);
+	ret = vcs_cgroup_join(cfg, name);
+	if (!ret)
+		ret = vcs_sandbox_detach(parent, keep, 2);
 	if (!ret)
 		ret = set_directory(cfg, name, dir);
 	if (!ret)
@@ -130,10 +135,13 @@ int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
 	ret = vcs_scratch_create_ctx(cfg, c->name);
 	if (ret)
 		return ret;
+	ret = vcs_cgroup_create(cfg, c->name);
+	if (ret)
+		goto err_scratch;
 	c->stats = create_stats();
 	if (!c->stats) {
 		ret = -ENOMEM;
-		goto err_scratch;
+		goto err_cgroup;
 	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
 		ret = -errno;
@@ -179,6 +187,8 @@ err_pair:
 	return ret;
 err_stats:
 	munmap(c->stats, sizeof(*c->stats));
+err_cgroup:
+	vcs_cgroup_destroy(cfg, c->name);
 err_scratch:
 	vcs_scratch_destroy_ctx(cfg, c->name);
 	return ret;
@@ -200,6 +210,7 @@ void vcs_children_cleanup(struct vcs_children *c, const struct vcs_config *cfg)
 	c->pidfd = -1;
 	munmap(c->stats, sizeof(*c->stats));
 	c->stats = NULL;
+	vcs_cgroup_destroy(cfg, c->name);
 	vcs_scratch_destroy_ctx(cfg, c->name);
 }
 

@@ -25,7 +25,7 @@ typedef int (*vcs_worker_fn)(int sock, int compiler,
  * @helper: pid, 0 once it was reaped
  * @pidfd: of the worker, or -1
  * @stats: what the worker counts
- * @name: their directory below cfg->scratch
+ * @name: their directory below cfg->scratch, and part of their cgroup's
  */
 struct vcs_children {
 	pid_t worker;
@@ -45,7 +45,7 @@ int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
 /* SIGKILL to those that were not reaped, and to what the helper has started. */
 void vcs_children_kill(const struct vcs_children *c);
 
-/* After both were reaped: closes @pidfd, unmaps @stats, removes the directory. */
+/* After both were reaped: closes @pidfd, unmaps @stats, removes cgroup and directory. */
 void vcs_children_cleanup(struct vcs_children *c, const struct vcs_config *cfg);
 
 /*

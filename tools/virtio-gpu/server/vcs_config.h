@@ -28,6 +28,10 @@
  * @scratch: directory that the server made for the workers' private ones
  * @build_timeout_ms: how long a compile may take, in milliseconds
  * @limits: of each context
+ * @cgroup: --cgroup, or NULL
+ * @memory_max: bytes of a context's cgroup
+ * @pids_max: processes and threads of a context's cgroup
+ * @server: pid
  */
 struct vcs_config {
 	const char *device;
@@ -42,6 +46,10 @@ struct vcs_config {
 	char scratch[PATH_MAX];
 	int build_timeout_ms;
 	struct vcs_limits limits;
+	const char *cgroup;
+	uint64_t memory_max;
+	unsigned int pids_max;
+	pid_t server;
 };
 
 #endif /* VCS_CONFIG_H */

@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "vcs_cgroup.h"
 #include "vcs_compiler.h"
 #include "vcs_config.h"
 #include "vcs_landlock.h"
@@ -61,6 +62,10 @@ static const char help[] =
 "                         often as it is registered; with K, M, G or T (default\n"
 "                         256G)\n"
 "  --max-programs=N       programs of one context (default 256)\n"
+"  --cgroup=DIR           limit each context by a cgroup (v2) of its own in DIR,\n"
+"                         which is the server's to change and has no processes\n"
+"  --memory-max=SIZE      memory of a context's processes (default 8G), in it\n"
+"  --pids-max=N           processes and threads of a context (default 1024)\n"
 "  --sandbox=on|off       off: let drivers make any system call and open any\n"
 "                         file of the workers' user, to find out what one needs;\n"
 "                         guests can as well, if their kernels run on a CPU or\n"
@@ -125,8 +130,8 @@ static void parse_options(int argc, char **argv, struct options *opt,
 {
 	enum {
 		SOCKET_PATH = 256, FD, BACKEND, DEVICE, USER, BUILD_TIMEOUT,
-		MAX_RESOURCES, MAX_REGISTERED, MAX_PROGRAMS, SANDBOX,
-		LOG_LEVEL, HELP, VERSION,
+		MAX_RESOURCES, MAX_REGISTERED, MAX_PROGRAMS, CGROUP,
+		MEMORY_MAX, PIDS_MAX, SANDBOX, LOG_LEVEL, HELP, VERSION,
 	};
 	static const struct option longopts[] = {
 		{ "socket-path", required_argument, NULL, SOCKET_PATH },
@@ -138,6 +143,9 @@ static void parse_options(int argc, char **argv, struct options *opt,
 		{ "max-resources", required_argument, NULL, MAX_RESOURCES },
 		{ "max-registered", required_argument, NULL, MAX_REGISTERED },
 		{ "max-programs", required_argument, NULL, MAX_PROGRAMS },
+		{ "cgroup", required_argument, NULL, CGROUP },
+		{ "memory-max", required_argument, NULL, MEMORY_MAX },
+		{ "pids-max", required_argument, NULL, PIDS_MAX },
 		{ "sandbox", required_argument, NULL, SANDBOX },
 		{ "log-level", required_argument, NULL, LOG_LEVEL },
 		{ "help", no_argument, NULL, HELP },
@@ -185,6 +193,19 @@ static void parse_options(int argc, char **argv, struct options *opt,
 			cfg->limits.max_programs = (uint32_t)
 				parse_number("--max-programs", optarg, 1,
 					     VCS_MAX_COUNT);
+			break;
+		case CGROUP:
+			if (optarg[0] != '/')
+				usage_error("--cgroup=%s: expected an absolute path",
+					    optarg);
+			cfg->cgroup = optarg;
+			break;
+		case MEMORY_MAX:
+			cfg->memory_max = parse_size("--memory-max", optarg);
+			break;
+		case PIDS_MAX:
+			cfg->pids_max = (unsigned int)
+				parse_number("--pids-max", optarg, 1, INT_MAX);
 			break;
 		case SANDBOX:
 			if (strcmp(optarg, "on") && strcmp(optarg, "off"))
@@ -413,6 +434,9 @@ int main(int argc, char **argv)
 		.sandbox = true,
 		.build_timeout_ms = VCS_BUILD_TIMEOUT_MS,
 		.limits = VCS_LIMITS_DEFAULT,
+		.memory_max = VCS_MEMORY_MAX,
+		.pids_max = VCS_PIDS_MAX,
+		.server = getpid(),
 	};
 	int signals, ret;
 	bool listening;
@@ -437,6 +461,8 @@ int main(int argc, char **argv)
 		vcs_err("cannot start: %s", strerror(-ret));
 		return VCS_EXIT_FAILURE;
 	}
+	if (vcs_cgroup_setup(&cfg))
+		return VCS_EXIT_FAILURE;
 	ret = vcs_scratch_create(&cfg);
 	if (ret) {
 		vcs_err("cannot make a directory in $TMPDIR or /tmp: %s",

@@ -20,6 +20,7 @@
 #include <linux/virtio_gpu_compute.h>
 
 #include "vcs_backend_opencl.h"
+#include "vcs_cgroup.h"
 #include "vcs_children.h"
 #include "vcs_context_compute.h"
 #include "vcs_log.h"
@@ -258,7 +259,8 @@ static int do_control(struct spawner *s)
 	}
 }
 
-static void log_worker_end(const struct context *ctx, int status)
+static void log_worker_end(const struct spawner *s, const struct context *ctx,
+			   int status)
 {
 	const struct vcs_stats *stats = ctx->children.stats;
 	enum vcs_log_level level = VCS_LOG_WARN;
@@ -267,6 +269,9 @@ static void log_worker_end(const struct context *ctx, int status)
 	if (ctx->killed) {
 		level = VCS_LOG_INFO;
 		why = "it was killed";
+	} else if (WIFSIGNALED(status) &&
+		   vcs_cgroup_out_of_memory(s->cfg, ctx->children.name)) {
+		why = "it was out of memory, see --memory-max";
 	} else if (WIFSIGNALED(status)) {
 		why = "its worker died: ";
 		what = strsignal(WTERMSIG(status));
@@ -334,6 +339,10 @@ static void log_state(const struct spawner *s)
 		s->nr_contexts, VCS_MAX_CONTEXTS, limits->max_resources,
 		ull(limits->max_registered), limits->max_programs,
 		s->cfg->build_timeout_ms / 1000);
+	if (s->cfg->cgroup)
+		vcs_log(VCS_LOG_ANSWER, "each context has a cgroup in %s, with %llu bytes of memory and %u processes",
+			s->cfg->cgroup, ull(s->cfg->memory_max),
+			s->cfg->pids_max);
 	for (ctx = s->contexts; ctx; ctx = ctx->next)
 		log_context(ctx);
 }
@@ -344,7 +353,7 @@ static void reaped(struct spawner *s, pid_t pid, int status)
 
 	for (slot = &s->contexts; (ctx = *slot); slot = &ctx->next) {
 		if (pid == ctx->children.worker) {
-			log_worker_end(ctx, status);
+			log_worker_end(s, ctx, status);
 			ctx->children.worker = 0;
 			/* The helper has nobody left to work for. */
 			vcs_children_kill(&ctx->children);
