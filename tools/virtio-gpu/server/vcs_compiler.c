@@ -21,6 +21,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -43,6 +44,9 @@
 #define VCS_MAX_KERNELS		1024
 #define VCS_MAX_LOG		(1UL << 20)
 #define VCS_MAX_BINARY		(64UL << 20)
+
+/* A compiler leaves none or one; one that goes on forking is not waited for. */
+#define VCS_MAX_STRAYS		4096
 
 /* How much longer the worker waits than the helper, in milliseconds. */
 #define VCS_HELPER_SLACK_MS	5000
@@ -373,6 +377,33 @@ static int wait_builder(int sock, pid_t pid, int timeout_ms)
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
 }
 
+/*
+ * What a builder has started and left behind would have the context's directory
+ * for as long as there is the context. The helper is their subreaper: when one
+ * is dead its children are the helper's. Not every kernel has the file, and a
+ * builder in a guest's hands may fork faster; the group dies with the helper.
+ */
+static void end_strays(void)
+{
+	char path[64];
+	int pid, tries;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	for (tries = 0; tries < VCS_MAX_STRAYS; tries++) {
+		f = fopen(path, "re");
+		if (!f)
+			return;
+		if (fscanf(f, "%d", &pid) != 1)
+			pid = 0;
+		fclose(f);
+		if (!pid)
+			return;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+}
+
 static int serve_one(int sock, const struct vcs_config *cfg, const char *dir,
 		     const struct compile_req *req)
 {
@@ -403,6 +434,7 @@ static int serve_one(int sock, const struct vcs_config *cfg, const char *dir,
 	}
 	ret = pid < 0 ? -errno :
 	      wait_builder(sock, pid, cfg->build_timeout_ms);
+	end_strays();
 	/* What is left behind would make the worker compile: see above. */
 	if (vcs_remove_files(dir, is_bitcode) && !ret)
 		ret = -EIO;
@@ -424,6 +456,8 @@ int vcs_compiler_main(int sock, const struct vcs_config *cfg, const char *dir)
 	struct compile_req req;
 	int ret;
 
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
+		return -errno;
 	for (;;) {
 		ret = read_all(sock, &req, sizeof(req));
 		if (ret == -EPIPE)

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -88,15 +89,8 @@ static int start(void **state)
 	return 0;
 }
 
-static int stop(void **state)
-{
-	(void)state;
-	assert_int_equal(server_stop(&server), 0);
-	return 0;
-}
-
-/* Processes whose parent is @parent. */
-static int count_children(pid_t parent)
+/* Processes whose parent is @parent, and how many; @pids may be NULL. */
+static int list_children(pid_t parent, pid_t *pids, int max)
 {
 	struct dirent *de;
 	int n = 0;
@@ -116,12 +110,42 @@ static int count_children(pid_t parent)
 		if (!f)
 			continue;
 		if (fscanf(f, "%d (%*[^)]) %c %d", &pid, &state, &ppid) == 3 &&
-		    ppid == parent)
+		    ppid == parent) {
+			if (n < max)
+				pids[n] = pid;
 			n++;
+		}
 		fclose(f);
 	}
 	closedir(dir);
 	return n;
+}
+
+static int count_children(pid_t parent)
+{
+	return list_children(parent, NULL, 0);
+}
+
+/* A zombie that nobody reaps has done all it will. */
+static void wait_until_gone(pid_t pid)
+{
+	char path[64], state = 0;
+	FILE *f;
+	int i;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	for (i = 0; i < TIMEOUT_MS / 10; i++) {
+		f = fopen(path, "r");
+		if (!f)
+			return;
+		if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+			state = 0;
+		fclose(f);
+		if (state == 'Z')
+			return;
+		usleep(10000);
+	}
+	fail_msg("process %d is still there", pid);
 }
 
 static void wait_for_children(pid_t parent, int want)
@@ -392,6 +416,29 @@ static void writing_read_only_memory_ends_that_context_only(void **state)
 	memory_destroy(&m);
 }
 
+static void an_aborted_kernel_ends_that_context_only(void **state)
+{
+	struct virtio_gpu_compute_arg res = arg_res(1, 0, 0);
+	struct ctx c, other;
+	struct memory m;
+
+	(void)state;
+	memory_create(&m, 1);
+	ctx_create(&server, &other);
+	ctx_create(&server, &c);
+	assert_int_equal(map_memory(&c, 1, &m, false), 0);
+	assert_int_equal(build(&c, 1, "__kernel void f(__global uint *p)"
+			       " { p[0] = 5; __builtin_trap(); }", ""), 0);
+	launch_async(&c, 1, "f", 1, &res, 1, NULL);
+	expect_eof(c.sock);
+	expect_dead(c.pidfd);
+	ctx_close(&c);
+	assert_int_equal(map_memory(&other, 1, &m, false), 0);
+	assert_int_equal(unmap(&other, 1), 0);
+	ctx_close(&other);
+	memory_destroy(&m);
+}
+
 static pid_t pid_of(int pidfd)
 {
 	char path[64];
@@ -499,16 +546,36 @@ static void attack_begin_on(struct server *s, struct attack *a)
 	assert_int_equal(map_memory(&a->c, 2, &a->text, false), 0);
 }
 
-static void attack_begin(struct attack *a)
-{
-	attack_begin_on(&server, a);
-}
-
-static void attack_end(struct attack *a)
+static void attack_free(struct attack *a)
 {
 	ctx_close(&a->c);
 	memory_destroy(&a->args);
 	memory_destroy(&a->text);
+}
+
+/* One context for all tests that it survives: a build takes seconds. */
+static struct attack attacker;
+
+static void attack_begin(struct attack *a)
+{
+	if (!attacker.c.sock)
+		attack_begin_on(&server, &attacker);
+	*a = attacker;
+}
+
+static void attack_end(struct attack *a)
+{
+	attacker.c.seqno = a->c.seqno;
+	unmap(&a->c, 3);
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	if (attacker.c.sock)
+		attack_free(&attacker);
+	assert_int_equal(server_stop(&server), 0);
+	return 0;
 }
 
 /* What the kernel says to this call of the worker. */
@@ -830,6 +897,36 @@ static void kernels_cannot_hoard_memory(void **state)
 	attack_end(&a);
 }
 
+/* The limit of private memory, which a server with a sanitizer has not. */
+static void workers_that_hoard_get_enomem(void **state)
+{
+	const char *sanitized = getenv("VCS_SERVER");
+	const char *plain = getenv("VCS_PLAIN_SERVER");
+	char path[4096];
+	struct server s;
+	struct attack a;
+	long *flags;
+
+	(void)state;
+	if (!plain)
+		skip();
+	snprintf(path, sizeof(path), "%s", sanitized);
+	setenv("VCS_SERVER", plain, 1);
+	server_start(&s, "--log-level=error", NULL);
+	setenv("VCS_SERVER", path, 1);
+	attack_begin_on(&s, &a);
+	flags = (long *)a.args.addr + 4;
+	*flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	assert_true(attack(&a, "attack", SYS_mmap, 0, 1L << 30,
+			   PROT_READ | PROT_WRITE, NULL) > 0);
+	assert_int_equal(attack(&a, "attack", SYS_mmap, 0,
+				(4L << 30) + (16L << 20) * get_nprocs(),
+				PROT_READ | PROT_WRITE, NULL), -ENOMEM);
+	assert_int_equal(build(&a.c, 2, source, ""), 0);
+	attack_free(&a);
+	assert_int_equal(server_stop(&s), 0);
+}
+
 /* What there is to be denied, and the way out for drivers that need it. */
 static void without_a_sandbox(void **state)
 {
@@ -854,7 +951,7 @@ static void without_a_sandbox(void **state)
 			 -EPERM);
 	proc_status(pid_of(a.c.pidfd), "NoNewPrivs", value, sizeof(value));
 	assert_string_equal(value, "1");
-	attack_end(&a);
+	attack_free(&a);
 	assert_int_equal(server_stop(&s), 0);
 }
 
@@ -873,31 +970,44 @@ static void kernels_cannot_make_a_window_writable(void **state)
 	memory_destroy(&m);
 }
 
-static void killed_worker_in_mid_computation(void **state)
+/* A context whose worker is in a kernel that does not end. */
+static void ctx_create_endless(struct server *s, struct ctx *c,
+			       struct memory *m)
 {
-	struct virtio_gpu_compute_arg res;
 	volatile uint32_t *p;
-	struct ctx c, other;
-	struct memory m;
-	uint32_t last;
+	struct virtio_gpu_compute_arg res = arg_res(1, 0, 0);
 
-	(void)state;
-	memory_create(&m, 1);
-	p = (volatile uint32_t *)m.addr;
-	ctx_create(&server, &c);
-	assert_int_equal(map_memory(&c, 1, &m, false), 0);
-	assert_int_equal(build(&c, 1, source, ""), 0);
-	res = arg_res(1, 0, 0);
-	launch_async(&c, 1, "spin", 1, &res, 1, NULL);
+	memory_create(m, 1);
+	p = (volatile uint32_t *)m->addr;
+	ctx_create(s, c);
+	assert_int_equal(map_memory(c, 1, m, false), 0);
+	assert_int_equal(build(c, 1, source, ""), 0);
+	launch_async(c, 1, "spin", 1, &res, 1, NULL);
 	while (!p[1])
 		usleep(1000);
+}
+
+/* Nobody writes it any more. */
+static void expect_quiet(const struct memory *m)
+{
+	volatile uint32_t *p = (volatile uint32_t *)m->addr;
+	uint32_t last = p[1];
+
+	usleep(20000);
+	assert_int_equal(p[1], last);
+}
+
+static void killed_worker_in_mid_computation(void **state)
+{
+	struct ctx c, other;
+	struct memory m;
+
+	(void)state;
+	ctx_create_endless(&server, &c, &m);
 	assert_int_equal(syscall(SYS_pidfd_send_signal, c.pidfd, SIGKILL, NULL,
 				 0), 0);
 	expect_dead(c.pidfd);
-	/* Nobody writes the memory any more. */
-	last = p[1];
-	usleep(20000);
-	assert_int_equal(p[1], last);
+	expect_quiet(&m);
 	expect_eof(c.sock);
 	ctx_close(&c);
 
@@ -914,13 +1024,16 @@ static void ctx_kill_ends_a_context(void **state)
 		.size = sizeof(kill_msg),
 	};
 	struct ctx c, other;
+	struct memory m;
 
 	(void)state;
-	ctx_create(&server, &c);
+	ctx_create_endless(&server, &c, &m);
 	ctx_create(&server, &other);
 	kill_msg.serial = c.serial;
 	send_msg(server.control, &kill_msg, sizeof(kill_msg), NULL, 0);
 	expect_dead(c.pidfd);
+	expect_quiet(&m);
+	memory_destroy(&m);
 	/* A context that is gone, or never was. */
 	send_msg(server.control, &kill_msg, sizeof(kill_msg), NULL, 0);
 	kill_msg.serial = 1;
@@ -1219,20 +1332,10 @@ static void builders_may_crash_or_hang(void **state)
 /* Contexts of @s are gone when it is. */
 static void ends_with_everything(struct server *s, int sig, int want)
 {
-	struct virtio_gpu_compute_arg res;
-	volatile uint32_t *p;
 	struct memory m;
 	struct ctx c;
 
-	memory_create(&m, 1);
-	p = (volatile uint32_t *)m.addr;
-	ctx_create(s, &c);
-	assert_int_equal(map_memory(&c, 1, &m, false), 0);
-	assert_int_equal(build(&c, 1, source, ""), 0);
-	res = arg_res(1, 0, 0);
-	launch_async(&c, 1, "spin", 1, &res, 1, NULL);
-	while (!p[1])
-		usleep(1000);
+	ctx_create_endless(s, &c, &m);
 	if (sig) {
 		assert_int_equal(kill(s->pid, sig), 0);
 	} else {
@@ -1258,20 +1361,62 @@ static void end_of_control_ends_everything(void **state)
 	ends_with_everything(&s, SIGINT, 0);
 }
 
-static void workers_die_with_a_killed_server(void **state)
+/* The process that keeps the connections dies, at any time. */
+static void a_killed_qemu_ends_everything(void **state)
 {
 	struct server s;
+	struct memory m;
 	struct ctx c;
 	int status;
+	pid_t pid;
 
 	(void)state;
 	server_start(&s, "--log-level=error", NULL);
-	ctx_create(&s, &c);
+	ctx_create_endless(&s, &c, &m);
+	pid = fork();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	close(s.control);
+	s.control = -1;
+	close(c.sock);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	expect_dead(c.pidfd);
+	expect_quiet(&m);
+	assert_int_equal(server_stop(&s), 0);
+	close(c.pidfd);
+	munmap(c.shm, SHM_SIZE);
+	memory_destroy(&m);
+}
+
+static void workers_die_with_a_killed_server(void **state)
+{
+	pid_t processes[8];
+	struct ctx c, idle;
+	struct server s;
+	struct memory m;
+	int status, i, n;
+
+	(void)state;
+	server_start(&s, "--log-level=error", NULL);
+	ctx_create_endless(&s, &c, &m);
+	ctx_create(&s, &idle);
+	/* Compile helpers, too. */
+	n = list_children(s.pid, processes, 8);
+	assert_int_equal(n, 4);
 	kill(s.pid, SIGKILL);
 	expect_dead(c.pidfd);
+	expect_dead(idle.pidfd);
+	expect_quiet(&m);
 	assert_int_equal(waitpid(s.pid, &status, 0), s.pid);
+	for (i = 0; i < n; i++)
+		wait_until_gone(processes[i]);
 	close(s.control);
 	ctx_close(&c);
+	ctx_close(&idle);
+	memory_destroy(&m);
 	/* Nobody was left to remove it. */
 	assert_int_equal(vcs_remove_files(s.tmp, NULL), 0);
 }
@@ -1526,6 +1671,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(refused_resources_leave_nothing),
 		cmocka_unit_test(windows_keep_no_descriptor),
 		cmocka_unit_test(writing_read_only_memory_ends_that_context_only),
+		cmocka_unit_test(an_aborted_kernel_ends_that_context_only),
 		cmocka_unit_test(killed_worker_in_mid_computation),
 		cmocka_unit_test(ctx_kill_ends_a_context),
 		cmocka_unit_test(processes_and_directories_are_back_to_their_count),
@@ -1546,10 +1692,12 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kernels_cannot_make_a_window_writable),
 		cmocka_unit_test(kernels_cannot_grow_or_reopen_a_window),
 		cmocka_unit_test(kernels_cannot_hoard_memory),
+		cmocka_unit_test(workers_that_hoard_get_enomem),
 		cmocka_unit_test(without_a_sandbox),
 #endif
 		cmocka_unit_test(builders_may_crash_or_hang),
 		cmocka_unit_test(end_of_control_ends_everything),
+		cmocka_unit_test(a_killed_qemu_ends_everything),
 		cmocka_unit_test(workers_die_with_a_killed_server),
 		cmocka_unit_test(broken_control_message_ends_the_server),
 		cmocka_unit_test(other_protocol_versions_are_told),

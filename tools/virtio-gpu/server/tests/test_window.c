@@ -177,6 +177,31 @@ static void several_descriptors(void **state)
 	vcs_window_unmap(&win, &budget);
 }
 
+/* As often as the guest likes: it is the guest's memory. */
+static void overlapping_runs_are_the_same_memory(void **state)
+{
+	const struct vgpu_run runs[] = {
+		run_at(3, 2), run_at(3, 1), run_at(4, 2), run_at(3, 2),
+	};
+	static const size_t pages[] = { 3, 4, 3, 4, 5, 3, 4 };
+	size_t i, left = budget.left;
+	struct vcs_window win;
+
+	(void)state;
+	assert_int_equal(vcs_window_init(&win, 7 * page, false), 0);
+	assert_int_equal(vcs_window_append(&win, runs, 4, &fd, 1, &budget), 0);
+	assert_int_equal(vcs_window_finish(&win), 0);
+	for (i = 0; i < 7; i++)
+		assert_int_equal(win.addr[i * page], pages[i]);
+	win.addr[0] = 99;
+	assert_int_equal(win.addr[2 * page], 99);
+	assert_int_equal(win.addr[5 * page], 99);
+	win.addr[5 * page] = 3;
+	assert_int_equal(mem[3 * page], 3);
+	vcs_window_unmap(&win, &budget);
+	assert_int_equal(budget.left, left);
+}
+
 static void bad_sizes(void **state)
 {
 	struct vcs_window win;
@@ -382,6 +407,7 @@ int main(void)
 		cmocka_unit_test(neighbours_are_one_mapping),
 		cmocka_unit_test(charged_for_at_least_what_the_kernel_has),
 		cmocka_unit_test(several_descriptors),
+		cmocka_unit_test(overlapping_runs_are_the_same_memory),
 		cmocka_unit_test(bad_sizes),
 		cmocka_unit_test(bad_runs_map_nothing),
 		cmocka_unit_test(lengths_must_add_up),
