@@ -9,10 +9,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "vcs_log.h"
@@ -97,11 +99,15 @@ int vcs_window_init(struct vcs_window *win, uint64_t size, bool rdonly)
 static int check_fd(const struct vcs_window *win, int fd, struct stat *st)
 {
 	int flags = fcntl(fd, F_GETFL);
+	struct statfs fs;
 
-	if (flags < 0 || fstat(fd, st))
+	if (flags < 0 || fstat(fd, st) || fstatfs(fd, &fs))
 		return -errno;
 	if (!S_ISREG(st->st_mode))
 		return -EINVAL;
+	/* mmap() would round a run up, over its neighbours. */
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		return -EOPNOTSUPP;
 	/*
 	 * A read-only window from a descriptor that could write is no
 	 * protection: mprotect() would widen it.

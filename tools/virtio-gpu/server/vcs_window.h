@@ -56,8 +56,9 @@ int vcs_window_init(struct vcs_window *win, uint64_t size, bool rdonly);
  * Append @nr_runs runs over @fds, which stay the caller's. Nothing is mapped
  * unless all of them are valid. Returns 0, -EINVAL for a run that is not page
  * aligned, not in its file, over the window's size or whose descriptor has the
- * wrong kind or access mode, -E2BIG when the mappings do not suffice, or the
- * error of mmap(). After an error the window can only be unmapped.
+ * wrong kind or access mode, -EOPNOTSUPP for one of huge pages, -E2BIG when the
+ * mappings do not suffice, or the error of mmap(). After an error the window can
+ * only be unmapped.
  */
 int vcs_window_append(struct vcs_window *win, const struct vgpu_run *runs,
 		      uint32_t nr_runs, const int *fds, unsigned int nr_fds,

@@ -53,6 +53,7 @@ static int mock_import(struct vcs_backend *be, const struct vcs_window *win,
 	(*buf)->size = win->size;
 	m->last_buffer = *buf;
 	m->rdonly = win->rdonly;
+	m->addr = win->addr;
 	m->imports++;
 	m->buffers++;
 	return 0;

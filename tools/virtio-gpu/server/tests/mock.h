@@ -23,6 +23,7 @@
  * @last_buffer: of the last import
  * @imports: number of imports
  * @rdonly: of the last import
+ * @addr: likewise
  * @source: of the last build, with its length
  * @source_len: bytes in @source
  * @options: of the last build
@@ -41,6 +42,7 @@ struct mock {
 	struct vcs_buffer *last_buffer;
 	int imports;
 	bool rdonly;
+	const uint8_t *addr;
 	char source[256];
 	size_t source_len;
 	char options[256];

@@ -820,8 +820,8 @@ static void registered_memory_is_limited(void **state)
 	assert_int_equal(add(3, 0, 2 * 4096), 0);
 	assert_int_equal(add(4, 0, 4096), -E2BIG);
 	/* Sizes that would wrap a sum. */
-	assert_int_equal(vcs_compute_check_resource(ctx, 5, 0, 0,
-						    -(uint64_t)SHM_SIZE),
+	assert_int_equal(vcs_compute_check_resource(ctx, 5, VGPU_RES_BLOB,
+						    0, -(uint64_t)SHM_SIZE),
 			 -E2BIG);
 	assert_int_equal(stats.bytes, limits.max_registered);
 	assert_int_equal(stats.max_bytes, limits.max_registered);

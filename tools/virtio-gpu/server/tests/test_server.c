@@ -358,6 +358,20 @@ static void build_log_comes_back(void **state)
 /* A value where a buffer belongs would be a pointer of the guest's choice. */
 static void arguments_must_fit_the_kernel(void **state)
 {
+	struct {
+		struct virtio_gpu_compute_launch req;
+		struct virtio_gpu_compute_arg arg;
+		uint64_t value;
+	} pointer = {
+		.req = {
+			.program_id = htole32(1),
+			.work_dim = htole32(1),
+			.nr_args = htole32(1),
+			.data_len = htole32(8),
+			.global = { htole64(1), htole64(1), htole64(1) },
+			.kernel = "spin",
+		},
+	};
 	struct virtio_gpu_compute_arg res[3];
 	uint32_t n = 1;
 	struct memory m;
@@ -373,6 +387,12 @@ static void arguments_must_fit_the_kernel(void **state)
 	assert_int_equal(launch(&c, 1, "scale", 1, res, 1, NULL), -EINVAL);
 	assert_int_equal(launch(&c, 1, "scale", 1, res, 1, &n), -EINVAL);
 	assert_int_equal(launch(&c, 1, "spin", 1, NULL, 0, &n), -EINVAL);
+	/* Of a pointer's size. */
+	pointer.arg.type = htole32(VIRTIO_GPU_COMPUTE_ARG_BYTES);
+	pointer.arg.size = htole64(8);
+	pointer.value = 0x12345678;
+	assert_int_equal(request(&c, &pointer, sizeof(pointer),
+				 VIRTIO_GPU_COMPUTE_LAUNCH), -EINVAL);
 	assert_int_equal(launch(&c, 1, "nothing", 1, res, 2, &n), -ENOENT);
 	res[1].type = htole32(VIRTIO_GPU_COMPUTE_ARG_LOCAL);
 	res[1].res_id = 0;
@@ -1167,7 +1187,9 @@ static void sigusr1_shows_what_there_is(void **state)
 	volatile uint32_t *p;
 	struct memory m;
 	struct server s;
+	pid_t processes[8];
 	char line[128];
+	int n;
 
 	(void)state;
 	memory_create(&m, 3);
@@ -1197,7 +1219,10 @@ static void sigusr1_shows_what_there_is(void **state)
 	free(server_said(&s, " 0 programs, 0 submissions, idle\n"));
 
 	/* Sent to all processes of that name, it ends none. */
-	assert_int_equal(kill(pid_of(idle.pidfd), SIGUSR1), 0);
+	n = list_children(s.pid, processes, 8);
+	assert_int_equal(n, 4);
+	while (n--)
+		assert_int_equal(kill(processes[n], SIGUSR1), 0);
 	assert_int_equal(build(&idle, 1, source, ""), 0);
 	p[0] = 1;
 	ctx_close(&busy);

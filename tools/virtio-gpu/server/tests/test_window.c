@@ -217,6 +217,56 @@ static void bad_sizes(void **state)
 	vcs_window_unmap(&win, &budget);
 }
 
+/* Sparse: two pages of it are touched. */
+static void windows_may_be_beyond_4_gib(void **state)
+{
+	const uint64_t size = (4ULL << 30) + 2 * page;
+	struct vgpu_run run = { .length = size };
+	struct vcs_window win;
+	uint8_t byte = 0;
+	int big;
+
+	(void)state;
+	big = memfd_create("big", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(big, (off_t)size), 0);
+	assert_int_equal(vcs_window_init(&win, size, false), 0);
+	assert_int_equal(vcs_window_append(&win, &run, 1, &big, 1, &budget), 0);
+	assert_int_equal(vcs_window_finish(&win), 0);
+	assert_true(win.size == size);
+	win.addr[size - 1] = 77;
+	assert_int_equal(pread(big, &byte, 1, (off_t)size - 1), 1);
+	assert_int_equal(byte, 77);
+	vcs_window_unmap(&win, &budget);
+
+	/* In the file, beyond what 32 bits say. */
+	run.offset = 4ULL << 30;
+	run.length = 2 * page;
+	assert_int_equal(vcs_window_init(&win, 2 * page, false), 0);
+	assert_int_equal(vcs_window_append(&win, &run, 1, &big, 1, &budget), 0);
+	assert_int_equal(win.addr[2 * page - 1], 77);
+	vcs_window_unmap(&win, &budget);
+	close(big);
+}
+
+static void huge_pages_are_refused(void **state)
+{
+	const struct vgpu_run run = run_at(0, 1);
+	struct vcs_window win;
+	int huge;
+
+	(void)state;
+	huge = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+	if (huge < 0)
+		skip();
+	/* None has to be free for that. */
+	assert_int_equal(ftruncate(huge, 1L << 30), 0);
+	assert_int_equal(vcs_window_init(&win, page, false), 0);
+	assert_int_equal(vcs_window_append(&win, &run, 1, &huge, 1, &budget),
+			 -EOPNOTSUPP);
+	vcs_window_unmap(&win, &budget);
+	close(huge);
+}
+
 static void bad_runs_map_nothing(void **state)
 {
 	const struct vgpu_run bad[] = {
@@ -409,6 +459,8 @@ int main(void)
 		cmocka_unit_test(several_descriptors),
 		cmocka_unit_test(overlapping_runs_are_the_same_memory),
 		cmocka_unit_test(bad_sizes),
+		cmocka_unit_test(windows_may_be_beyond_4_gib),
+		cmocka_unit_test(huge_pages_are_refused),
 		cmocka_unit_test(bad_runs_map_nothing),
 		cmocka_unit_test(lengths_must_add_up),
 		cmocka_unit_test(access_modes_must_match),

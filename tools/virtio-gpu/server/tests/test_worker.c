@@ -129,13 +129,21 @@ static void nothing_comes(void)
 
 static void fragments_are_answered_once(void **state)
 {
+	static const uint8_t pages[] = { 4, 5, 0, 1 };
+	size_t i;
+
 	(void)state;
+	for (i = 0; i < 8; i++)
+		mem.addr[i * page_size()] = (uint8_t)i;
 	send_map(1, 1, 0, 4 * page_size(), 2, 4, true);
 	nothing_comes();
 	send_map(1, 1, 0, 4 * page_size(), 0, 0, true);
 	send_map(1, 1, 0, 4 * page_size(), 2, 0, false);
 	assert_int_equal(done(1), 0);
 	assert_int_equal(mock.imports, 1);
+	/* The worker waits: its window is ours to read. */
+	for (i = 0; i < 4; i++)
+		assert_int_equal(mock.addr[i * page_size()], pages[i]);
 	assert_int_equal(finish(), 0);
 }
 
