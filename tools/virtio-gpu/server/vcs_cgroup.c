@@ -106,13 +106,11 @@ static int write_limit(const struct vcs_config *cfg, const char *name,
 	return ret == -ENOENT ? 0 : ret;
 }
 
-int vcs_cgroup_create(const struct vcs_config *cfg, const char *name)
+static int create(const struct vcs_config *cfg, const char *name)
 {
 	char path[PATH_MAX];
 	int ret;
 
-	if (!cfg->cgroup)
-		return 0;
 	make_path(cfg, name, NULL, path);
 	/* Of a server that was killed, and whose pid we have. */
 	if (rmdir(path) && errno != ENOENT)
@@ -127,6 +125,19 @@ int vcs_cgroup_create(const struct vcs_config *cfg, const char *name)
 		ret = write_limit(cfg, name, "pids.max", cfg->pids_max);
 	if (ret)
 		rmdir(path);
+	return ret;
+}
+
+int vcs_cgroup_create(const struct vcs_config *cfg, const char *name)
+{
+	int ret;
+
+	if (!cfg->cgroup)
+		return 0;
+	ret = create(cfg, name);
+	if (ret)
+		vcs_log_guest("cannot make a cgroup in %s: %s", cfg->cgroup,
+			      strerror(-ret));
 	return ret;
 }
 

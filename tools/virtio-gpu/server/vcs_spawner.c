@@ -3,8 +3,9 @@
  * Spawner: QEMU's control connection, and the processes of its contexts
  *
  * The spawner is the trusted process: it loads no compute API, maps no guest
- * memory and reads nothing that a guest wrote but names. It makes a context's
- * processes, hands the worker's pidfd to QEMU, and cleans up after them.
+ * memory and reads nothing that a guest wrote but names; what workers count it
+ * only prints. It makes a context's processes, hands the worker's pidfd to QEMU,
+ * and cleans up after them.
  */
 #include <errno.h>
 #include <poll.h>
