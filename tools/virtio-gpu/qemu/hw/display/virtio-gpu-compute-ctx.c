@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-gpu compute device: contexts
+ * virtio-gpu compute: contexts
  *
  * Each context has a worker process of its own, and a socket pair of its own to
  * it. Requests are sent in their order and answered in their order. Nothing
@@ -48,9 +48,9 @@ static int pidfd_signal(int pidfd, int sig)
 static bool compute_hello_read(VirtIOGPUCompute *s, void *buf, int len,
                                Error **errp)
 {
-    if (qemu_chr_fe_read_all(&s->chr, buf, len) != len) {
+    if (qemu_chr_fe_read_all(&s->conf->chr, buf, len) != len) {
         error_setg(errp, "vgpu-compute-server closed chardev '%s' without an "
-                   "answer: see its messages", s->chr.chr->label);
+                   "answer: see its messages", s->conf->chr.chr->label);
         return false;
     }
     return true;
@@ -82,7 +82,7 @@ static void compute_chr_read(void *opaque, const uint8_t *buf, int size)
     error_report("vgpu-compute-server sent an unexpected message: no new "
                  "contexts can be made");
     s->server_gone = true;
-    qemu_chr_fe_disconnect(&s->chr);
+    qemu_chr_fe_disconnect(&s->conf->chr);
 }
 
 static void compute_chr_event(void *opaque, QEMUChrEvent event)
@@ -110,26 +110,27 @@ bool compute_server_hello(VirtIOGPUCompute *s, Error **errp)
     struct vgpu_msg_hello answer;
     uint32_t i;
 
-    if (!qemu_chr_fe_backend_connected(&s->chr)) {
+    if (!qemu_chr_fe_backend_connected(&s->conf->chr)) {
         error_setg(errp, "chardev= is missing: start vgpu-compute-server and "
                    "use -chardev socket,id=vgpu,path=<its socket> with "
                    "chardev=vgpu");
         return false;
     }
-    if (!qemu_chr_has_feature(s->chr.chr, QEMU_CHAR_FEATURE_FD_PASS)) {
+    if (!qemu_chr_has_feature(s->conf->chr.chr, QEMU_CHAR_FEATURE_FD_PASS)) {
         error_setg(errp, "chardev '%s' cannot pass file descriptors: use "
                    "-chardev socket,path=<socket of vgpu-compute-server>",
-                   s->chr.chr->label);
+                   s->conf->chr.chr->label);
         return false;
     }
-    if (qemu_chr_fe_wait_connected(&s->chr, errp) < 0) {
+    if (qemu_chr_fe_wait_connected(&s->conf->chr, errp) < 0) {
         return false;
     }
 
-    if (qemu_chr_fe_write_all(&s->chr, (uint8_t *)&hello,
+    if (qemu_chr_fe_write_all(&s->conf->chr, (uint8_t *)&hello,
                               sizeof(hello)) != sizeof(hello)) {
         error_setg(errp, "cannot write to chardev '%s': is "
-                   "vgpu-compute-server listening there?", s->chr.chr->label);
+                   "vgpu-compute-server listening there?",
+                   s->conf->chr.chr->label);
         return false;
     }
     if (!compute_hello_read(s, &answer, sizeof(answer), errp)) {
@@ -168,13 +169,14 @@ bool compute_server_hello(VirtIOGPUCompute *s, Error **errp)
     s->nr_capsets = answer.nr_capsets;
     trace_virtio_gpu_compute_hello(answer.backend, s->nr_capsets);
 
-    qemu_chr_fe_set_handlers(&s->chr, compute_chr_can_read, compute_chr_read,
-                             compute_chr_event, NULL, s, NULL, true);
+    qemu_chr_fe_set_handlers(&s->conf->chr, compute_chr_can_read,
+                             compute_chr_read, compute_chr_event, NULL, s,
+                             NULL, true);
     return true;
 
 invalid:
     error_setg(errp, "what listens at chardev '%s' is not vgpu-compute-server",
-               s->chr.chr->label);
+               s->conf->chr.chr->label);
     return false;
 }
 
@@ -190,20 +192,20 @@ static bool compute_server_send(VirtIOGPUCompute *s, const void *msg, int len,
     if (s->server_gone) {
         return false;
     }
-    if (fd >= 0 && qemu_chr_fe_set_msgfds(&s->chr, &fd, 1) < 0) {
+    if (fd >= 0 && qemu_chr_fe_set_msgfds(&s->conf->chr, &fd, 1) < 0) {
         return false;
     }
-    ret = qemu_chr_fe_write(&s->chr, msg, len);
+    ret = qemu_chr_fe_write(&s->conf->chr, msg, len);
     if (ret == len) {
         return true;
     }
-    qemu_chr_fe_set_msgfds(&s->chr, NULL, 0);
+    qemu_chr_fe_set_msgfds(&s->conf->chr, NULL, 0);
     if (ret > 0) {
         /* what follows would not be understood */
         error_report("vgpu-compute-server does not read its messages: no new "
                      "contexts can be made");
         s->server_gone = true;
-        qemu_chr_fe_disconnect(&s->chr);
+        qemu_chr_fe_disconnect(&s->conf->chr);
     }
     return false;
 }
@@ -216,7 +218,7 @@ static bool compute_server_send(VirtIOGPUCompute *s, const void *msg, int len,
  */
 static void compute_ctx_watch(ComputeContext *ctx)
 {
-    uint32_t ms = ctx->s->job_timeout_ms;
+    uint32_t ms = ctx->s->conf->job_timeout_ms;
     bool idle = ctx->state == COMPUTE_CTX_RUNNING &&
                 QTAILQ_EMPTY(&ctx->queue) && QTAILQ_EMPTY(&ctx->sent);
 
@@ -234,7 +236,7 @@ static void compute_ctx_timed_out(void *opaque)
 
     qemu_log_mask(LOG_GUEST_ERROR, "virtio-gpu-compute: context %" PRIu32
                   " has not answered for %" PRIu32 " ms and is killed\n",
-                  ctx->id, s->job_timeout_ms);
+                  ctx->id, s->conf->job_timeout_ms);
     compute_ctx_kill(ctx);
     if (ctx->state == COMPUTE_CTX_STARTING) {
         compute_ctx_gone(ctx);
@@ -342,7 +344,7 @@ static int compute_ctx_send_submit(ComputeContext *ctx, ComputeRequest *req,
     struct virtio_gpu_ctrl_command *cmd;
     int ret;
 
-    cmd = virtio_gpu_find_deferred(VIRTIO_GPU(ctx->s), req->cmd);
+    cmd = virtio_gpu_find_deferred(ctx->s->g, req->cmd);
     if (!cmd) {
         /* dropped by a reset, which kills the worker as well */
         return -1;

@@ -1,15 +1,51 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-gpu compute device: what its commands (virtio-gpu-compute.c) and its
- * contexts (virtio-gpu-compute-ctx.c) share
+ * virtio-gpu compute: what its commands (virtio-gpu-compute.c) and its contexts
+ * (virtio-gpu-compute-ctx.c) share
  */
 #ifndef HW_DISPLAY_VIRTIO_GPU_COMPUTE_INT_H
 #define HW_DISPLAY_VIRTIO_GPU_COMPUTE_INT_H
 
 #include "exec/memory.h"
 #include "qemu/timer.h"
+#include "hw/virtio/virtio-gpu.h"
 #include "hw/virtio/virtio-gpu-compute.h"
+#include "hw/virtio/virtio-gpu-compute-proto.h"
 #include "virtio-gpu-compute-mem.h"
+
+typedef struct ComputeContext ComputeContext;
+typedef struct ComputeResource ComputeResource;
+
+struct VirtIOGPUCompute {
+    VirtIOGPU *g;
+    struct virtio_gpu_compute_conf *conf;
+
+    /* what the server said */
+    struct vgpu_msg_capset capsets[VGPU_PROTO_MAX_CAPSETS];
+    uint32_t nr_capsets;
+    bool server_gone;
+
+    void *hostmem_ptr;
+    MemoryRegion hostmem_ram;
+
+    GArray *ram_files;          /* of ComputeRamFile */
+    uint64_t last_serial;       /* of messages to the server */
+
+    QTAILQ_HEAD(, ComputeContext) contexts;
+    uint32_t nr_contexts;
+
+    QTAILQ_HEAD(, ComputeResource) resources;
+    GHashTable *resource_ids;   /* those that the guest has not unref'd */
+    uint32_t nr_resources;
+    uint64_t nr_runs;           /* of all resources */
+    uint32_t nr_mapped;         /* blobs in hostmem */
+
+    VMChangeStateEntry *vm_state;
+    bool flush_answers;
+    bool in_use;                /* migration and RAM discard are blocked */
+    bool in_use_error_reported;
+    Error *in_use_blocker;
+};
 
 /* A resource that a context's worker has mapped, is mapping or unmapping. */
 typedef struct ComputeMapping {

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-gpu compute device
+ * virtio-gpu compute
  *
- * A virtio-gpu without GL whose contexts live in worker processes of
- * vgpu-compute-server, one each. The device checks what the guest wants, hands
- * it on and answers when the worker has. See
+ * Contexts live in worker processes of vgpu-compute-server, one each. This
+ * checks what the guest wants, hands it on and answers when the worker has. See
  * docs/system/devices/virtio-gpu-compute.rst.
  *
  * The rule that everything here serves: the guest may reuse memory as soon as
@@ -20,10 +19,7 @@
 #include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/memfd.h"
-#include "qemu/module.h"
 #include "qemu/timer.h"
-#include "hw/qdev-properties.h"
-#include "hw/qdev-properties-system.h"
 #include "hw/virtio/virtio.h"
 #include "hw/virtio/virtio-gpu-bswap.h"
 #include "migration/blocker.h"
@@ -135,7 +131,7 @@ static void compute_answer_cmd(VirtIOGPUCompute *s,
                                struct virtio_gpu_ctrl_command *cmd,
                                uint32_t type)
 {
-    VirtIOGPU *g = VIRTIO_GPU(s);
+    VirtIOGPU *g = s->g;
 
     if (!cmd->serial && !compute_overtakes(g, cmd)) {
         virtio_gpu_ctrl_response_nodata(g, cmd, type);
@@ -150,7 +146,7 @@ void compute_answer(VirtIOGPUCompute *s, uint64_t serial, uint32_t type)
 {
     struct virtio_gpu_ctrl_command *cmd;
 
-    cmd = serial ? virtio_gpu_find_deferred(VIRTIO_GPU(s), serial) : NULL;
+    cmd = serial ? virtio_gpu_find_deferred(s->g, serial) : NULL;
     if (cmd) {
         compute_answer_cmd(s, cmd, type);
     }
@@ -161,7 +157,7 @@ static void compute_dispatch(VirtIOGPUCompute *s,
 
 void compute_flush_answers(VirtIOGPUCompute *s)
 {
-    VirtIOGPU *g = VIRTIO_GPU(s);
+    VirtIOGPU *g = s->g;
     struct virtio_gpu_ctrl_command *cmd, *next;
     bool blocked = false;
 
@@ -254,7 +250,7 @@ static bool compute_hostmem_fill(VirtIOGPUCompute *s, uint64_t offset,
 
 static bool compute_hostmem_init(VirtIOGPUCompute *s, Error **errp)
 {
-    VirtIOGPUBase *b = VIRTIO_GPU_BASE(s);
+    VirtIOGPUBase *b = VIRTIO_GPU_BASE(s->g);
     uint64_t size = b->conf.hostmem;
     void *ptr;
 
@@ -270,7 +266,7 @@ static bool compute_hostmem_init(VirtIOGPUCompute *s, Error **errp)
         error_setg_errno(errp, errno, "cannot map hostmem=%" PRIu64, size);
         return false;
     }
-    memory_region_init_ram_ptr(&s->hostmem_ram, OBJECT(s),
+    memory_region_init_ram_ptr(&s->hostmem_ram, OBJECT(s->g),
                                "virtio-gpu-compute-hostmem", size, ptr);
     memory_region_add_subregion(&b->hostmem, 0, &s->hostmem_ram);
     return true;
@@ -370,7 +366,7 @@ static void compute_resource_free(VirtIOGPUCompute *s, ComputeResource *res)
     s->nr_resources--;
     compute_resource_drop_runs(s, res);
     if (res->fd >= 0) {
-        VIRTIO_GPU(s)->hostmem -= res->size;
+        s->g->hostmem -= res->size;
         close(res->fd);
     }
     g_array_unref(res->waiting);
@@ -414,7 +410,7 @@ static void compute_resource_unref(VirtIOGPUCompute *s, ComputeResource *res,
 static uint32_t compute_resource_wait(VirtIOGPUCompute *s, ComputeResource *res,
                                       struct virtio_gpu_ctrl_command *cmd)
 {
-    uint64_t serial = compute_defer(VIRTIO_GPU(s), cmd);
+    uint64_t serial = compute_defer(s->g, cmd);
 
     g_array_append_val(res->waiting, serial);
     return 0;
@@ -424,7 +420,7 @@ static uint32_t compute_resource_wait(VirtIOGPUCompute *s, ComputeResource *res,
 static void compute_resource_redo_waiting(VirtIOGPUCompute *s,
                                           ComputeResource *res)
 {
-    VirtIOGPU *g = VIRTIO_GPU(s);
+    VirtIOGPU *g = s->g;
     g_autoptr(GArray) waiting = res->waiting;
     struct virtio_gpu_ctrl_command *cmd;
     guint i;
@@ -597,7 +593,7 @@ static uint32_t compute_cmd_get_capset_info(VirtIOGPUCompute *s,
     resp.capset_id = cpu_to_le32(capset->id);
     resp.capset_max_version = cpu_to_le32(capset->max_version);
     resp.capset_max_size = cpu_to_le32(capset->size);
-    virtio_gpu_ctrl_response(VIRTIO_GPU(s), cmd, &resp.hdr, sizeof(resp));
+    virtio_gpu_ctrl_response(s->g, cmd, &resp.hdr, sizeof(resp));
     return 0;
 }
 
@@ -622,7 +618,7 @@ static uint32_t compute_cmd_get_capset(VirtIOGPUCompute *s,
     resp = g_malloc0(sizeof(*resp) + capset->size);
     resp->hdr.type = VIRTIO_GPU_RESP_OK_CAPSET;
     memcpy(resp->capset_data, capset->data, capset->size);
-    virtio_gpu_ctrl_response(VIRTIO_GPU(s), cmd, &resp->hdr,
+    virtio_gpu_ctrl_response(s->g, cmd, &resp->hdr,
                              sizeof(*resp) + capset->size);
     return 0;
 }
@@ -649,10 +645,10 @@ static uint32_t compute_cmd_ctx_create(VirtIOGPUCompute *s,
         return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
                               "no capset %" PRIu32 " for contexts", capset_id);
     }
-    if (s->nr_contexts >= s->max_contexts) {
+    if (s->nr_contexts >= s->conf->max_contexts) {
         return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY,
                               "more than %" PRIu32 " contexts",
-                              s->max_contexts);
+                              s->conf->max_contexts);
     }
     if (!compute_acquire(s)) {
         return VIRTIO_GPU_RESP_ERR_UNSPEC;
@@ -668,7 +664,7 @@ static uint32_t compute_cmd_ctx_create(VirtIOGPUCompute *s,
         compute_release(s);
         return VIRTIO_GPU_RESP_ERR_UNSPEC;
     }
-    ctx->create_cmd = compute_defer(VIRTIO_GPU(s), cmd);
+    ctx->create_cmd = compute_defer(s->g, cmd);
     return 0;
 }
 
@@ -682,7 +678,7 @@ static uint32_t compute_cmd_ctx_destroy(VirtIOGPUCompute *s,
     }
     trace_virtio_gpu_cmd_ctx_destroy(ctx->id);
     ctx->destroyed = true;
-    ctx->destroy_cmd = compute_defer(VIRTIO_GPU(s), cmd);
+    ctx->destroy_cmd = compute_defer(s->g, cmd);
     compute_ctx_kill(ctx);
     if (ctx->state != COMPUTE_CTX_RUNNING) {
         compute_ctx_gone(ctx);
@@ -709,7 +705,7 @@ static uint32_t compute_cmd_attach(VirtIOGPUCompute *s,
     res = compute_resource_find(s, id);
     if (!res) {
         /* Linux attaches 2D resources, too; workers have no use for them */
-        return virtio_gpu_find_resource(VIRTIO_GPU(s), id) ?
+        return virtio_gpu_find_resource(s->g, id) ?
                VIRTIO_GPU_RESP_OK_NODATA : compute_refuse_res(cmd, id);
     }
     if (res->creating) {
@@ -722,7 +718,7 @@ static uint32_t compute_cmd_attach(VirtIOGPUCompute *s,
         return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
                               "resource %" PRIu32 " is of another context", id);
     }
-    compute_resource_map(res, ctx, compute_defer(VIRTIO_GPU(s), cmd));
+    compute_resource_map(res, ctx, compute_defer(s->g, cmd));
     return 0;
 }
 
@@ -745,7 +741,7 @@ static uint32_t compute_cmd_detach(VirtIOGPUCompute *s,
     }
     res = compute_resource_find(s, id);
     if (!res) {
-        return virtio_gpu_find_resource(VIRTIO_GPU(s), id) ?
+        return virtio_gpu_find_resource(s->g, id) ?
                VIRTIO_GPU_RESP_OK_NODATA : compute_refuse_res(cmd, id);
     }
     if (res->creating) {
@@ -755,7 +751,7 @@ static uint32_t compute_cmd_detach(VirtIOGPUCompute *s,
     if (!m) {
         return VIRTIO_GPU_RESP_OK_NODATA;
     }
-    compute_resource_unmap(m, compute_defer(VIRTIO_GPU(s), cmd));
+    compute_resource_unmap(m, compute_defer(s->g, cmd));
     return 0;
 }
 
@@ -768,7 +764,7 @@ static bool compute_blob_valid(VirtIOGPUCompute *s,
     uint32_t flags = b->blob_flags;
 
     if (flags & userptr) {
-        return virtio_vdev_has_feature(VIRTIO_DEVICE(s),
+        return virtio_vdev_has_feature(VIRTIO_DEVICE(s->g),
                                        VIRTIO_GPU_F_RESOURCE_USERPTR) &&
                flags & VIRTIO_GPU_BLOB_FLAG_USE_USERPTR &&
                !(flags & ~userptr) &&
@@ -819,8 +815,8 @@ compute_blob_runs(VirtIOGPUCompute *s, struct virtio_gpu_ctrl_command *cmd,
                        b->nr_entries);
         return NULL;
     }
-    runs = compute_map_entries(VIRTIO_DEVICE(s)->dma_as, s->ram_files, entries,
-                               b->nr_entries, b->size, readonly, &why);
+    runs = compute_map_entries(VIRTIO_DEVICE(s->g)->dma_as, s->ram_files,
+                               entries, b->nr_entries, b->size, readonly, &why);
     if (!runs) {
         compute_refuse(cmd, *type, "%s", why);
     }
@@ -835,7 +831,7 @@ static int compute_blob_memfd(VirtIOGPUCompute *s,
                               struct virtio_gpu_ctrl_command *cmd,
                               uint64_t size, uint32_t *type)
 {
-    VirtIOGPU *g = VIRTIO_GPU(s);
+    VirtIOGPU *g = s->g;
     int fd = -1;
 
     *type = VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY;
@@ -868,7 +864,7 @@ static uint32_t compute_cmd_create_blob(VirtIOGPUCompute *s,
     virtio_gpu_create_blob_bswap(&blob);
     trace_virtio_gpu_cmd_res_create_blob(blob.resource_id, blob.size);
     if (!blob.resource_id || compute_resource_find(s, blob.resource_id) ||
-        virtio_gpu_find_resource(VIRTIO_GPU(s), blob.resource_id)) {
+        virtio_gpu_find_resource(s->g, blob.resource_id)) {
         return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID,
                               "resource %" PRIu32 " cannot be made",
                               blob.resource_id);
@@ -904,7 +900,7 @@ static uint32_t compute_cmd_create_blob(VirtIOGPUCompute *s,
         run.fd = fd;
         runs = g_array_new(false, false, sizeof(ComputeRun));
         g_array_append_val(runs, run);
-        VIRTIO_GPU(s)->hostmem += blob.size;
+        s->g->hostmem += blob.size;
     } else {
         runs = compute_blob_runs(s, cmd, &blob, readonly, &type);
         if (!runs) {
@@ -937,14 +933,14 @@ static uint32_t compute_cmd_create_blob(VirtIOGPUCompute *s,
         return VIRTIO_GPU_RESP_OK_NODATA;
     }
     res->creating = true;
-    compute_resource_map(res, ctx, compute_defer(VIRTIO_GPU(s), cmd));
+    compute_resource_map(res, ctx, compute_defer(s->g, cmd));
     return 0;
 }
 
 static uint32_t compute_cmd_map_blob(VirtIOGPUCompute *s,
                                      struct virtio_gpu_ctrl_command *cmd)
 {
-    struct virtio_gpu_base_conf *conf = &VIRTIO_GPU_BASE(s)->conf;
+    struct virtio_gpu_base_conf *conf = &VIRTIO_GPU_BASE(s->g)->conf;
     struct virtio_gpu_resource_map_blob map;
     struct virtio_gpu_resp_map_info resp = {};
     ComputeResource *res, *other;
@@ -979,7 +975,7 @@ static uint32_t compute_cmd_map_blob(VirtIOGPUCompute *s,
 
     resp.hdr.type = VIRTIO_GPU_RESP_OK_MAP_INFO;
     resp.map_info = cpu_to_le32(VIRTIO_GPU_MAP_CACHE_CACHED);
-    virtio_gpu_ctrl_response(VIRTIO_GPU(s), cmd, &resp.hdr, sizeof(resp));
+    virtio_gpu_ctrl_response(s->g, cmd, &resp.hdr, sizeof(resp));
     return 0;
 
 invalid:
@@ -1038,7 +1034,7 @@ static uint32_t compute_cmd_submit(VirtIOGPUCompute *s,
 
     req = g_new0(ComputeRequest, 1);
     req->type = VGPU_MSG_SUBMIT;
-    req->cmd = compute_defer(VIRTIO_GPU(s), cmd);
+    req->cmd = compute_defer(s->g, cmd);
     if (cmd->cmd_hdr.flags & VIRTIO_GPU_FLAG_INFO_RING_IDX) {
         req->ring_idx = cmd->cmd_hdr.ring_idx;
     }
@@ -1051,7 +1047,7 @@ static uint32_t compute_cmd_submit(VirtIOGPUCompute *s,
 static uint32_t compute_cmd_2d(VirtIOGPUCompute *s,
                                struct virtio_gpu_ctrl_command *cmd)
 {
-    VirtIOGPU *g = VIRTIO_GPU(s);
+    VirtIOGPU *g = s->g;
 
     virtio_gpu_simple_dispatch_cmd(g, cmd);
     if (!cmd->finished && cmd->serial) {
@@ -1088,21 +1084,21 @@ static uint32_t compute_cmd_unref(VirtIOGPUCompute *s,
     }
     res = compute_resource_find(s, le32_to_cpu(unref.resource_id));
     if (!res) {
-        return compute_wait_turn(VIRTIO_GPU(s), cmd) ? 0
+        return compute_wait_turn(s->g, cmd) ? 0
                                                      : compute_cmd_2d(s, cmd);
     }
     trace_virtio_gpu_cmd_res_unref(res->id);
     if (res->creating) {
         return compute_resource_wait(s, res, cmd);
     }
-    compute_resource_unref(s, res, compute_defer(VIRTIO_GPU(s), cmd));
+    compute_resource_unref(s, res, compute_defer(s->g, cmd));
     return 0;
 }
 
 static void compute_dispatch(VirtIOGPUCompute *s,
                              struct virtio_gpu_ctrl_command *cmd)
 {
-    VirtIOGPU *g = VIRTIO_GPU(s);
+    VirtIOGPU *g = s->g;
     uint32_t type;
 
     switch (cmd->cmd_hdr.type) {
@@ -1161,10 +1157,10 @@ static void compute_dispatch(VirtIOGPUCompute *s,
     }
 }
 
-static void compute_process_cmd(VirtIOGPU *g,
-                                struct virtio_gpu_ctrl_command *cmd)
+void virtio_gpu_compute_process_cmd(VirtIOGPUCompute *s,
+                                    struct virtio_gpu_ctrl_command *cmd)
 {
-    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(g);
+    VirtIOGPU *g = s->g;
 
     VIRTIO_GPU_FILL_CMD(cmd->cmd_hdr);
     virtio_gpu_ctrl_hdr_bswap(&cmd->cmd_hdr);
@@ -1172,14 +1168,10 @@ static void compute_process_cmd(VirtIOGPU *g,
     compute_flush_answers(s);
 }
 
-static void compute_handle_ctrl(VirtIODevice *vdev, VirtQueue *vq)
+void virtio_gpu_compute_pop_cmds(VirtIOGPUCompute *s, VirtQueue *vq)
 {
-    VirtIOGPU *g = VIRTIO_GPU(vdev);
     ComputeCommand *cmd;
 
-    if (!virtio_queue_ready(vq)) {
-        return;
-    }
     /*
      * virtqueue_pop() alone has no barrier between asking for a notification
      * and looking for more: what the guest adds in between would be missed.
@@ -1193,31 +1185,31 @@ static void compute_handle_ctrl(VirtIODevice *vdev, VirtQueue *vq)
             cmd->base.serial = 0;
             cmd->answer = 0;
             cmd->waits_turn = false;
-            QTAILQ_INSERT_TAIL(&g->cmdq, &cmd->base, next);
+            QTAILQ_INSERT_TAIL(&s->g->cmdq, &cmd->base, next);
         }
         virtio_queue_set_notification(vq, 1);
     } while (!virtio_queue_empty(vq));
-    virtio_gpu_process_cmdq(g);
 }
 
-/* The device */
+/* Life of the device */
 
 /*
  * The guest takes all memory back right after this: no worker may live. Nothing
  * but waiting helps here; nothing else in this device waits.
  */
-static void compute_drop_all(VirtIOGPUCompute *s)
+void virtio_gpu_compute_reset(VirtIOGPUCompute *s)
 {
     ComputeContext *ctx, *next_ctx;
     ComputeResource *res, *next_res;
     bool all_dead = true;
     int64_t deadline;
 
-    virtio_gpu_drop_cmds(VIRTIO_GPU(s));
+    virtio_gpu_drop_cmds(s->g);
     QTAILQ_FOREACH(ctx, &s->contexts, next) {
         compute_ctx_kill(ctx);
     }
-    deadline = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + s->kill_timeout_ms;
+    deadline = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+               s->conf->kill_timeout_ms;
     QTAILQ_FOREACH_SAFE(ctx, &s->contexts, next, next_ctx) {
         ctx->destroyed = true;
         ctx->destroy_cmd = 0;
@@ -1237,7 +1229,7 @@ static void compute_drop_all(VirtIOGPUCompute *s)
     if (!all_dead) {
         error_report("virtio-gpu-compute: a worker did not die within %" PRIu32
                      " ms and may still write to guest memory: "
-                     "stopping the virtual machine", s->kill_timeout_ms);
+                     "stopping the virtual machine", s->conf->kill_timeout_ms);
         vm_stop(RUN_STATE_INTERNAL_ERROR);
     }
     s->flush_answers = false;
@@ -1263,126 +1255,64 @@ static void compute_vm_state_change(void *opaque, bool running, RunState state)
     }
 }
 
-static void compute_reset(VirtIODevice *vdev)
+VirtIOGPUCompute *virtio_gpu_compute_new(VirtIOGPU *g,
+                                         struct virtio_gpu_compute_conf *conf)
 {
-    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(vdev);
+    VirtIOGPUCompute *s = g_new0(VirtIOGPUCompute, 1);
 
-    /* may release the big lock, so commands may come in until it returns */
-    virtio_gpu_reset(vdev);
-    compute_drop_all(s);
+    s->g = g;
+    s->conf = conf;
+    s->ram_files = g_array_new(false, false, sizeof(ComputeRamFile));
+    s->resource_ids = g_hash_table_new(NULL, NULL);
+    QTAILQ_INIT(&s->contexts);
+    QTAILQ_INIT(&s->resources);
+    return s;
 }
 
-static void compute_realize(DeviceState *qdev, Error **errp)
+void virtio_gpu_compute_free(VirtIOGPUCompute *s)
 {
-    ERRP_GUARD();
-    VirtIOGPUBase *b = VIRTIO_GPU_BASE(qdev);
-    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(qdev);
+    if (s->hostmem_ptr) {
+        munmap(s->hostmem_ptr, VIRTIO_GPU_BASE(s->g)->conf.hostmem);
+    }
+    compute_ram_files_free(s->ram_files);
+    g_hash_table_unref(s->resource_ids);
+    g_free(s);
+}
+
+bool virtio_gpu_compute_realize(VirtIOGPUCompute *s, Error **errp)
+{
+    VirtIOGPUBase *b = VIRTIO_GPU_BASE(s->g);
 
     if (!virtio_gpu_hostmem_enabled(b->conf)) {
         error_setg(errp, "hostmem= is missing: contexts need memory that they "
                    "share with the guest, use hostmem=256M");
-        return;
+        return false;
     }
     if (ram_block_discard_is_required()) {
         error_setg(errp, "virtio-gpu-compute shares guest RAM with other "
                    "processes: remove devices that discard it, such as "
                    "virtio-mem");
-        return;
+        return false;
     }
     if (!compute_ram_check(s->ram_files, errp) ||
         !compute_server_hello(s, errp) ||
         !compute_hostmem_init(s, errp)) {
-        return;
+        return false;
     }
 
-    QTAILQ_INIT(&s->contexts);
-    QTAILQ_INIT(&s->resources);
     b->conf.flags |= BIT(VIRTIO_GPU_FLAG_COMPUTE_ENABLED) |
                      BIT(VIRTIO_GPU_FLAG_BLOB_ENABLED) |
                      BIT(VIRTIO_GPU_FLAG_CONTEXT_INIT_ENABLED) |
                      BIT(VIRTIO_GPU_FLAG_RESOURCE_USERPTR_ENABLED);
     b->virtio_config.num_capsets = cpu_to_le32(s->nr_capsets);
-    virtio_gpu_device_realize(qdev, errp);
-    if (*errp) {
-        qemu_chr_fe_set_handlers(&s->chr, NULL, NULL, NULL, NULL, NULL, NULL,
-                                 false);
-        return;
-    }
     s->vm_state = qemu_add_vm_change_state_handler(compute_vm_state_change, s);
+    return true;
 }
 
-static void compute_unrealize(DeviceState *qdev)
+void virtio_gpu_compute_unrealize(VirtIOGPUCompute *s)
 {
-    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(qdev);
-
-    compute_drop_all(s);
-    qemu_del_vm_change_state_handler(s->vm_state);
-    qemu_chr_fe_set_handlers(&s->chr, NULL, NULL, NULL, NULL, NULL, NULL,
+    virtio_gpu_compute_reset(s);
+    g_clear_pointer(&s->vm_state, qemu_del_vm_change_state_handler);
+    qemu_chr_fe_set_handlers(&s->conf->chr, NULL, NULL, NULL, NULL, NULL, NULL,
                              false);
-    virtio_gpu_device_unrealize(qdev);
 }
-
-static void compute_instance_init(Object *obj)
-{
-    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(obj);
-
-    s->ram_files = g_array_new(false, false, sizeof(ComputeRamFile));
-    s->resource_ids = g_hash_table_new(NULL, NULL);
-}
-
-static void compute_instance_finalize(Object *obj)
-{
-    VirtIOGPUCompute *s = VIRTIO_GPU_COMPUTE(obj);
-
-    if (s->hostmem_ptr) {
-        munmap(s->hostmem_ptr, VIRTIO_GPU_BASE(s)->conf.hostmem);
-    }
-    compute_ram_files_free(s->ram_files);
-    g_hash_table_unref(s->resource_ids);
-}
-
-static const Property compute_properties[] = {
-    DEFINE_PROP_CHR("chardev", VirtIOGPUCompute, chr),
-    DEFINE_PROP_UINT32("max-contexts", VirtIOGPUCompute, max_contexts, 64),
-    /* As long as amdgpu grants a compute job of a virtual function. */
-    DEFINE_PROP_UINT32("job-timeout-ms", VirtIOGPUCompute, job_timeout_ms,
-                       60 * 1000),
-    /*
-     * Killing a process and freeing its memory takes milliseconds. One that
-     * waits in a GPU driver dies when the driver gives up: 10 s is what amdgpu
-     * grants a compute job.
-     */
-    DEFINE_PROP_UINT32("x-kill-timeout-ms", VirtIOGPUCompute, kill_timeout_ms,
-                       10 * 1000),
-};
-
-static void compute_class_init(ObjectClass *klass, void *data)
-{
-    DeviceClass *dc = DEVICE_CLASS(klass);
-    VirtioDeviceClass *vdc = VIRTIO_DEVICE_CLASS(klass);
-    VirtIOGPUClass *vgc = VIRTIO_GPU_CLASS(klass);
-
-    vgc->handle_ctrl = compute_handle_ctrl;
-    vgc->process_cmd = compute_process_cmd;
-    vdc->realize = compute_realize;
-    vdc->unrealize = compute_unrealize;
-    vdc->reset = compute_reset;
-    device_class_set_props(dc, compute_properties);
-}
-
-static const TypeInfo compute_types[] = {
-    {
-        .name = TYPE_VIRTIO_GPU_COMPUTE,
-        .parent = TYPE_VIRTIO_GPU,
-        .instance_size = sizeof(VirtIOGPUCompute),
-        .instance_init = compute_instance_init,
-        .instance_finalize = compute_instance_finalize,
-        .class_init = compute_class_init,
-    },
-};
-
-DEFINE_TYPES(compute_types)
-
-module_obj(TYPE_VIRTIO_GPU_COMPUTE);
-module_kconfig(VIRTIO_GPU);
-module_dep("hw-display-virtio-gpu");

@@ -7,7 +7,6 @@
 #include "hw/qdev-properties.h"
 #include "hw/virtio/virtio.h"
 #include "hw/virtio/virtio-bus.h"
-#include "hw/virtio/virtio-gpu-compute.h"
 #include "hw/virtio/virtio-gpu-pci.h"
 #include "qom/object.h"
 
@@ -17,7 +16,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(VirtIOGPUComputePCI, VIRTIO_GPU_COMPUTE_PCI)
 struct VirtIOGPUComputePCI {
     VirtIOGPUPCIBase parent_obj;
 
-    VirtIOGPUCompute vdev;
+    VirtIOGPUComputeDevice vdev;
 };
 
 static void virtio_gpu_compute_initfn(Object *obj)
@@ -25,7 +24,7 @@ static void virtio_gpu_compute_initfn(Object *obj)
     VirtIOGPUComputePCI *dev = VIRTIO_GPU_COMPUTE_PCI(obj);
 
     virtio_instance_init_common(obj, &dev->vdev, sizeof(dev->vdev),
-                                TYPE_VIRTIO_GPU_COMPUTE);
+                                TYPE_VIRTIO_GPU_COMPUTE_DEVICE);
     VIRTIO_GPU_PCI_BASE(obj)->vgpu = VIRTIO_GPU_BASE(&dev->vdev);
 }
 

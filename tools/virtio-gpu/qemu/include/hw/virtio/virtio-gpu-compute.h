@@ -1,54 +1,87 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-gpu device that computes on guest memory in processes of its own
+ * virtio-gpu contexts that compute on guest memory in processes of their own,
+ * for the devices that have such contexts
  */
 #ifndef HW_VIRTIO_GPU_COMPUTE_H
 #define HW_VIRTIO_GPU_COMPUTE_H
 
 #include "chardev/char-fe.h"
-#include "hw/virtio/virtio-gpu.h"
-#include "hw/virtio/virtio-gpu-compute-proto.h"
+#include "hw/virtio/virtio.h"
 
-#define TYPE_VIRTIO_GPU_COMPUTE "virtio-gpu-compute-device"
-OBJECT_DECLARE_SIMPLE_TYPE(VirtIOGPUCompute, VIRTIO_GPU_COMPUTE)
+struct VirtIOGPU;
+struct virtio_gpu_ctrl_command;
 
-typedef struct ComputeContext ComputeContext;
-typedef struct ComputeResource ComputeResource;
+typedef struct VirtIOGPUCompute VirtIOGPUCompute;
 
-struct VirtIOGPUCompute {
-    VirtIOGPU parent_obj;
-
-    /* properties */
+struct virtio_gpu_compute_conf {
     CharBackend chr;            /* to the spawner of vgpu-compute-server */
     uint32_t max_contexts;
     uint32_t job_timeout_ms;
     uint32_t kill_timeout_ms;
-
-    /* what the server said */
-    struct vgpu_msg_capset capsets[VGPU_PROTO_MAX_CAPSETS];
-    uint32_t nr_capsets;
-    bool server_gone;
-
-    void *hostmem_ptr;
-    MemoryRegion hostmem_ram;
-
-    GArray *ram_files;          /* of ComputeRamFile */
-    uint64_t last_serial;       /* of messages to the server */
-
-    QTAILQ_HEAD(, ComputeContext) contexts;
-    uint32_t nr_contexts;
-
-    QTAILQ_HEAD(, ComputeResource) resources;
-    GHashTable *resource_ids;   /* those that the guest has not unref'd */
-    uint32_t nr_resources;
-    uint64_t nr_runs;           /* of all resources */
-    uint32_t nr_mapped;         /* blobs in hostmem */
-
-    VMChangeStateEntry *vm_state;
-    bool flush_answers;
-    bool in_use;                /* migration and RAM discard are blocked */
-    bool in_use_error_reported;
-    Error *in_use_blocker;
 };
+
+/*
+ * job-timeout-ms: as long as amdgpu grants a compute job of a virtual function.
+ *
+ * x-kill-timeout-ms: killing a process and freeing its memory takes
+ * milliseconds. One that waits in a GPU driver dies when the driver gives up:
+ * 10 s is what amdgpu grants a compute job.
+ */
+#define VIRTIO_GPU_COMPUTE_PROPERTIES(_state, _conf)                    \
+    DEFINE_PROP_UINT32("max-contexts", _state, _conf.max_contexts, 64), \
+    DEFINE_PROP_UINT32("job-timeout-ms", _state, _conf.job_timeout_ms,  \
+                       60 * 1000),                                      \
+    DEFINE_PROP_UINT32("x-kill-timeout-ms", _state,                     \
+                       _conf.kill_timeout_ms, 10 * 1000)
+
+/**
+ * virtio_gpu_compute_new() - prepare for compute contexts
+ * @g: the device that has them
+ * @conf: its properties, when it is realized
+ *
+ * Returns: what the other functions take. It has a memory region of @g, so
+ *          virtio_gpu_compute_free() is for the instance_finalize of @g.
+ */
+VirtIOGPUCompute *virtio_gpu_compute_new(struct VirtIOGPU *g,
+                                         struct virtio_gpu_compute_conf *conf);
+void virtio_gpu_compute_free(VirtIOGPUCompute *s);
+
+/**
+ * virtio_gpu_compute_realize() - connect to the server, offer what it has
+ * @s: the compute part of a device
+ * @errp: set if guest RAM or the server are not what is needed
+ *
+ * To be called before virtio_gpu_device_realize(): sets configuration flags.
+ *
+ * Returns: false on error
+ */
+bool virtio_gpu_compute_realize(VirtIOGPUCompute *s, Error **errp);
+void virtio_gpu_compute_unrealize(VirtIOGPUCompute *s);
+
+/**
+ * virtio_gpu_compute_reset() - drop all commands, contexts and resources
+ * @s: the compute part of a device
+ *
+ * To be called after virtio_gpu_reset(). Waits until no worker lives.
+ */
+void virtio_gpu_compute_reset(VirtIOGPUCompute *s);
+
+/**
+ * virtio_gpu_compute_pop_cmds() - fetch commands
+ * @s: the compute part of a device
+ * @vq: where they are; they are appended to cmdq of the device
+ *
+ * virtio_gpu_compute_process_cmd() takes no others.
+ */
+void virtio_gpu_compute_pop_cmds(VirtIOGPUCompute *s, VirtQueue *vq);
+
+/**
+ * virtio_gpu_compute_process_cmd() - process a command
+ * @s: the compute part of a device
+ * @cmd: the first one of cmdq
+ */
+void virtio_gpu_compute_process_cmd(VirtIOGPUCompute *s,
+                                    struct virtio_gpu_ctrl_command *cmd);
 
 #endif
