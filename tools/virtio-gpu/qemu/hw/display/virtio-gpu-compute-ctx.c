@@ -232,16 +232,14 @@ static void compute_ctx_watch(ComputeContext *ctx)
 static void compute_ctx_timed_out(void *opaque)
 {
     ComputeContext *ctx = opaque;
-    VirtIOGPUCompute *s = ctx->s;
 
     qemu_log_mask(LOG_GUEST_ERROR, "virtio-gpu-compute: context %" PRIu32
                   " has not answered for %" PRIu32 " ms and is killed\n",
-                  ctx->id, s->conf->job_timeout_ms);
+                  ctx->id, ctx->s->conf->job_timeout_ms);
     compute_ctx_kill(ctx);
     if (ctx->state == COMPUTE_CTX_STARTING) {
         compute_ctx_gone(ctx);
     }
-    compute_flush_answers(s);
 }
 
 /* Sending to a worker */
@@ -455,7 +453,6 @@ void compute_ctx_request(ComputeContext *ctx, ComputeRequest *req)
 static void compute_ctx_died(void *opaque)
 {
     ComputeContext *ctx = opaque;
-    VirtIOGPUCompute *s = ctx->s;
 
     /* what it had finished is finished */
     if (!ctx->killed) {
@@ -463,7 +460,6 @@ static void compute_ctx_died(void *opaque)
     }
     trace_virtio_gpu_compute_ctx_died(ctx->id, ctx->killed);
     compute_ctx_gone(ctx);
-    compute_flush_answers(s);
 }
 
 /* Takes @fd. Returns: false if the context is gone */
@@ -573,7 +569,6 @@ static ssize_t compute_ctx_recvmsg(ComputeContext *ctx,
 static void compute_ctx_readable(void *opaque)
 {
     ComputeContext *ctx = opaque;
-    VirtIOGPUCompute *s = ctx->s;
     struct vgpu_msg_done msg;
     ssize_t len;
     int i, fd;
@@ -588,7 +583,7 @@ static void compute_ctx_readable(void *opaque)
                 memset(&msg, 0, sizeof(msg));
             }
             if (!compute_ctx_ready(ctx, &msg, fd)) {
-                goto out;
+                return;
             }
         } else if (len > 0) {
             compute_ctx_done(ctx, &msg);
@@ -598,8 +593,6 @@ static void compute_ctx_readable(void *opaque)
         }
     }
     compute_ctx_send_queue(ctx);
-out:
-    compute_flush_answers(s);
 }
 
 /* Life and death */

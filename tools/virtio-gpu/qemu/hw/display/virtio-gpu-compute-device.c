@@ -5,26 +5,45 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/iov.h"
 #include "qemu/module.h"
 #include "hw/qdev-properties.h"
 #include "hw/qdev-properties-system.h"
 #include "hw/virtio/virtio.h"
 #include "hw/virtio/virtio-gpu.h"
-
-static void compute_device_handle_ctrl(VirtIODevice *vdev, VirtQueue *vq)
-{
-    VirtIOGPUComputeDevice *d = VIRTIO_GPU_COMPUTE_DEVICE(vdev);
-
-    if (virtio_queue_ready(vq)) {
-        virtio_gpu_compute_pop_cmds(d->compute, vq);
-        virtio_gpu_process_cmdq(VIRTIO_GPU(d));
-    }
-}
+#include "hw/virtio/virtio-gpu-bswap.h"
 
 static void compute_device_process_cmd(VirtIOGPU *g,
                                        struct virtio_gpu_ctrl_command *cmd)
 {
-    virtio_gpu_compute_process_cmd(VIRTIO_GPU_COMPUTE_DEVICE(g)->compute, cmd);
+    VirtIOGPUComputeDevice *d = VIRTIO_GPU_COMPUTE_DEVICE(g);
+
+    VIRTIO_GPU_FILL_CMD(cmd->cmd_hdr);
+    virtio_gpu_ctrl_hdr_bswap(&cmd->cmd_hdr);
+    virtio_gpu_order_cmd(g, cmd);
+    if (virtio_gpu_compute_process_cmd(d->compute, cmd)) {
+        return;
+    }
+
+    switch (cmd->cmd_hdr.type) {
+    case VIRTIO_GPU_CMD_GET_DISPLAY_INFO:
+    case VIRTIO_GPU_CMD_GET_EDID:
+    case VIRTIO_GPU_CMD_RESOURCE_CREATE_2D:
+    case VIRTIO_GPU_CMD_RESOURCE_UNREF:
+    case VIRTIO_GPU_CMD_SET_SCANOUT:
+    case VIRTIO_GPU_CMD_RESOURCE_FLUSH:
+    case VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D:
+    case VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING:
+    case VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING:
+        virtio_gpu_simple_dispatch_cmd(g, cmd);
+        break;
+    default:
+        qemu_log_mask(LOG_GUEST_ERROR,
+                      "virtio-gpu-compute: command 0x%x is unknown\n",
+                      cmd->cmd_hdr.type);
+        virtio_gpu_ctrl_response_nodata(g, cmd, VIRTIO_GPU_RESP_ERR_UNSPEC);
+        break;
+    }
 }
 
 static void compute_device_reset(VirtIODevice *vdev)
@@ -77,7 +96,6 @@ static void compute_device_class_init(ObjectClass *klass, void *data)
     VirtioDeviceClass *vdc = VIRTIO_DEVICE_CLASS(klass);
     VirtIOGPUClass *vgc = VIRTIO_GPU_CLASS(klass);
 
-    vgc->handle_ctrl = compute_device_handle_ctrl;
     vgc->process_cmd = compute_device_process_cmd;
     vdc->realize = compute_device_realize;
     vdc->unrealize = compute_device_unrealize;

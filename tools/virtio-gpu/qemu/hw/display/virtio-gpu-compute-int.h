@@ -41,7 +41,6 @@ struct VirtIOGPUCompute {
     uint32_t nr_mapped;         /* blobs in hostmem */
 
     VMChangeStateEntry *vm_state;
-    bool flush_answers;
     bool in_use;                /* migration and RAM discard are blocked */
     bool in_use_error_reported;
     Error *in_use_blocker;
@@ -183,11 +182,9 @@ bool compute_ctx_wait(ComputeContext *ctx, int64_t deadline);
  * @cmd: its serial; 0 and those that a reset has dropped are ignored
  * @type: of the response, without data
  *
- * The answer leaves with the next compute_flush_answers(), or later if it would
- * overtake another one on the global timeline.
+ * It is freed.
  */
 void compute_answer(VirtIOGPUCompute *s, uint64_t cmd, uint32_t type);
-void compute_flush_answers(VirtIOGPUCompute *s);
 
 /**
  * compute_request_done() - a worker has answered

@@ -33,17 +33,6 @@
 /* Each takes a mapping of QEMU's address space. */
 #define COMPUTE_MAX_MAPPED      256
 
-typedef struct ComputeCommand {
-    struct virtio_gpu_ctrl_command base;
-    uint32_t answer;            /* type of the response once known, or 0 */
-    bool waits_turn;            /* not processed yet, see compute_overtakes() */
-} ComputeCommand;
-
-static ComputeCommand *to_compute_command(struct virtio_gpu_ctrl_command *cmd)
-{
-    return container_of(cmd, ComputeCommand, base);
-}
-
 /* Answers */
 
 static uint32_t G_GNUC_PRINTF(3, 4)
@@ -79,67 +68,9 @@ static uint32_t compute_response_type(uint32_t status)
     }
 }
 
-/*
- * Fences without a ring are one timeline for the whole device: the guest takes
- * the answer to one for the end of all before it, in whatever context.
- */
-static bool
-compute_on_global_timeline(const struct virtio_gpu_ctrl_command *cmd)
-{
-    return (cmd->cmd_hdr.flags & (VIRTIO_GPU_FLAG_FENCE |
-                                  VIRTIO_GPU_FLAG_INFO_RING_IDX)) ==
-           VIRTIO_GPU_FLAG_FENCE;
-}
-
-/* Would an answer to @cmd overtake another one on the global timeline? */
-static bool compute_overtakes(VirtIOGPU *g,
-                              const struct virtio_gpu_ctrl_command *cmd)
-{
-    const struct virtio_gpu_ctrl_command *other;
-
-    if (!compute_on_global_timeline(cmd)) {
-        return false;
-    }
-    QTAILQ_FOREACH(other, &g->deferq, next) {
-        if (other == cmd) {
-            return false;
-        }
-        if (compute_on_global_timeline(other)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static uint64_t compute_defer(VirtIOGPU *g, struct virtio_gpu_ctrl_command *cmd)
 {
     return cmd->serial ?: virtio_gpu_defer_cmd(g, cmd);
-}
-
-/* For commands that are answered with data, before they do anything. */
-static bool compute_wait_turn(VirtIOGPU *g, struct virtio_gpu_ctrl_command *cmd)
-{
-    if (!compute_overtakes(g, cmd)) {
-        return false;
-    }
-    compute_defer(g, cmd);
-    to_compute_command(cmd)->waits_turn = true;
-    return true;
-}
-
-static void compute_answer_cmd(VirtIOGPUCompute *s,
-                               struct virtio_gpu_ctrl_command *cmd,
-                               uint32_t type)
-{
-    VirtIOGPU *g = s->g;
-
-    if (!cmd->serial && !compute_overtakes(g, cmd)) {
-        virtio_gpu_ctrl_response_nodata(g, cmd, type);
-        return;
-    }
-    compute_defer(g, cmd);
-    to_compute_command(cmd)->answer = type;
-    s->flush_answers = true;
 }
 
 void compute_answer(VirtIOGPUCompute *s, uint64_t serial, uint32_t type)
@@ -148,40 +79,8 @@ void compute_answer(VirtIOGPUCompute *s, uint64_t serial, uint32_t type)
 
     cmd = serial ? virtio_gpu_find_deferred(s->g, serial) : NULL;
     if (cmd) {
-        compute_answer_cmd(s, cmd, type);
-    }
-}
-
-static void compute_dispatch(VirtIOGPUCompute *s,
-                             struct virtio_gpu_ctrl_command *cmd);
-
-void compute_flush_answers(VirtIOGPUCompute *s)
-{
-    VirtIOGPU *g = s->g;
-    struct virtio_gpu_ctrl_command *cmd, *next;
-    bool blocked = false;
-
-    if (!s->flush_answers) {
-        return;
-    }
-    s->flush_answers = false;
-
-    QTAILQ_FOREACH_SAFE(cmd, &g->deferq, next, next) {
-        ComputeCommand *c = to_compute_command(cmd);
-        bool ordered = compute_on_global_timeline(cmd);
-
-        if (c->waits_turn && !blocked) {
-            c->waits_turn = false;
-            compute_dispatch(s, cmd);
-        }
-        if (c->answer && !(ordered && blocked)) {
-            virtio_gpu_ctrl_response_nodata(g, cmd, c->answer);
-        }
-        if (cmd->finished) {
-            virtio_gpu_free_deferred(g, cmd);
-        } else {
-            blocked |= ordered;
-        }
+        virtio_gpu_ctrl_response_nodata(s->g, cmd, type);
+        virtio_gpu_free_deferred(s->g, cmd);
     }
 }
 
@@ -423,18 +322,26 @@ static void compute_resource_redo_waiting(VirtIOGPUCompute *s,
     VirtIOGPU *g = s->g;
     g_autoptr(GArray) waiting = res->waiting;
     struct virtio_gpu_ctrl_command *cmd;
+    uint64_t serial;
     guint i;
 
     res->waiting = g_array_new(false, false, sizeof(uint64_t));
     for (i = 0; i < waiting->len; i++) {
-        cmd = virtio_gpu_find_deferred(g, g_array_index(waiting, uint64_t, i));
-        if (cmd) {
-            compute_dispatch(s, cmd);
-            if (cmd->finished) {
-                virtio_gpu_free_deferred(g, cmd);
-                /* others may have waited for that one */
-                s->flush_answers = true;
-            }
+        serial = g_array_index(waiting, uint64_t, i);
+        cmd = virtio_gpu_find_deferred(g, serial);
+        if (!cmd) {
+            continue;
+        }
+        if (!virtio_gpu_compute_process_cmd(s, cmd)) {
+            /* it was about @res, which is no resource any more */
+            virtio_gpu_ctrl_response_nodata(g, cmd,
+                compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID,
+                               "the resource could not be made"));
+        }
+        /* compute_answer() frees it, others leave that to the caller */
+        cmd = virtio_gpu_find_deferred(g, serial);
+        if (cmd && cmd->finished) {
+            virtio_gpu_free_deferred(g, cmd);
         }
     }
 }
@@ -1043,50 +950,10 @@ static uint32_t compute_cmd_submit(VirtIOGPUCompute *s,
     return 0;
 }
 
-/* What the 2D device can do with resources of its own. */
-static uint32_t compute_cmd_2d(VirtIOGPUCompute *s,
-                               struct virtio_gpu_ctrl_command *cmd)
-{
-    VirtIOGPU *g = s->g;
-
-    virtio_gpu_simple_dispatch_cmd(g, cmd);
-    if (!cmd->finished && cmd->serial) {
-        /* the display was blocked meanwhile, which is over when it is drawn */
-        virtio_gpu_ctrl_response_nodata(g, cmd, VIRTIO_GPU_RESP_OK_NODATA);
-    }
-    return 0;
-}
-
-static uint32_t compute_cmd_create_2d(VirtIOGPUCompute *s,
-                                      struct virtio_gpu_ctrl_command *cmd)
-{
-    struct virtio_gpu_resource_create_2d create;
-
-    if (!COMPUTE_FILL_CMD(cmd, create)) {
-        return COMPUTE_REFUSE_SHORT(cmd);
-    }
-    if (compute_resource_find(s, le32_to_cpu(create.resource_id))) {
-        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID,
-                              "resource %" PRIu32 " is in use",
-                              le32_to_cpu(create.resource_id));
-    }
-    return compute_cmd_2d(s, cmd);
-}
-
 static uint32_t compute_cmd_unref(VirtIOGPUCompute *s,
-                                  struct virtio_gpu_ctrl_command *cmd)
+                                  struct virtio_gpu_ctrl_command *cmd,
+                                  ComputeResource *res)
 {
-    struct virtio_gpu_resource_unref unref;
-    ComputeResource *res;
-
-    if (!COMPUTE_FILL_CMD(cmd, unref)) {
-        return COMPUTE_REFUSE_SHORT(cmd);
-    }
-    res = compute_resource_find(s, le32_to_cpu(unref.resource_id));
-    if (!res) {
-        return compute_wait_turn(s->g, cmd) ? 0
-                                                     : compute_cmd_2d(s, cmd);
-    }
     trace_virtio_gpu_cmd_res_unref(res->id);
     if (res->creating) {
         return compute_resource_wait(s, res, cmd);
@@ -1095,13 +962,30 @@ static uint32_t compute_cmd_unref(VirtIOGPUCompute *s,
     return 0;
 }
 
-static void compute_dispatch(VirtIOGPUCompute *s,
-                             struct virtio_gpu_ctrl_command *cmd)
+/* For commands on resources, which begin all alike. */
+static ComputeResource *
+compute_cmd_resource(VirtIOGPUCompute *s,
+                     const struct virtio_gpu_ctrl_command *cmd)
 {
-    VirtIOGPU *g = s->g;
+    struct virtio_gpu_resource_unref any;
+
+    return COMPUTE_FILL_CMD(cmd, any) ?
+           compute_resource_find(s, le32_to_cpu(any.resource_id)) : NULL;
+}
+
+bool virtio_gpu_compute_process_cmd(VirtIOGPUCompute *s,
+                                    struct virtio_gpu_ctrl_command *cmd)
+{
+    ComputeResource *res;
     uint32_t type;
 
     switch (cmd->cmd_hdr.type) {
+    case VIRTIO_GPU_CMD_GET_CAPSET_INFO:
+        type = compute_cmd_get_capset_info(s, cmd);
+        break;
+    case VIRTIO_GPU_CMD_GET_CAPSET:
+        type = compute_cmd_get_capset(s, cmd);
+        break;
     case VIRTIO_GPU_CMD_CTX_CREATE:
         type = compute_cmd_ctx_create(s, cmd);
         break;
@@ -1114,81 +998,40 @@ static void compute_dispatch(VirtIOGPUCompute *s,
     case VIRTIO_GPU_CMD_CTX_DETACH_RESOURCE:
         type = compute_cmd_detach(s, cmd);
         break;
+    case VIRTIO_GPU_CMD_SUBMIT_3D:
+        type = compute_cmd_submit(s, cmd);
+        break;
     case VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB:
         type = compute_cmd_create_blob(s, cmd);
         break;
-    case VIRTIO_GPU_CMD_RESOURCE_UNREF:
-        type = compute_cmd_unref(s, cmd);
+    case VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB:
+        type = compute_cmd_map_blob(s, cmd);
         break;
     case VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB:
         type = compute_cmd_unmap_blob(s, cmd);
         break;
-    case VIRTIO_GPU_CMD_SUBMIT_3D:
-        type = compute_cmd_submit(s, cmd);
-        break;
-    case VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB:
-        type = compute_wait_turn(g, cmd) ? 0 : compute_cmd_map_blob(s, cmd);
-        break;
-    case VIRTIO_GPU_CMD_GET_CAPSET_INFO:
-        type = compute_wait_turn(g, cmd) ? 0
-                                         : compute_cmd_get_capset_info(s, cmd);
-        break;
-    case VIRTIO_GPU_CMD_GET_CAPSET:
-        type = compute_wait_turn(g, cmd) ? 0 : compute_cmd_get_capset(s, cmd);
+    case VIRTIO_GPU_CMD_RESOURCE_UNREF:
+        res = compute_cmd_resource(s, cmd);
+        if (!res) {
+            return false;
+        }
+        type = compute_cmd_unref(s, cmd, res);
         break;
     case VIRTIO_GPU_CMD_RESOURCE_CREATE_2D:
-        type = compute_wait_turn(g, cmd) ? 0 : compute_cmd_create_2d(s, cmd);
-        break;
-    case VIRTIO_GPU_CMD_GET_DISPLAY_INFO:
-    case VIRTIO_GPU_CMD_GET_EDID:
-    case VIRTIO_GPU_CMD_SET_SCANOUT:
-    case VIRTIO_GPU_CMD_RESOURCE_FLUSH:
-    case VIRTIO_GPU_CMD_TRANSFER_TO_HOST_2D:
-    case VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING:
-    case VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING:
-        type = compute_wait_turn(g, cmd) ? 0 : compute_cmd_2d(s, cmd);
+        res = compute_cmd_resource(s, cmd);
+        if (!res) {
+            return false;
+        }
+        type = compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID,
+                              "resource %" PRIu32 " is in use", res->id);
         break;
     default:
-        type = compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_UNSPEC, "unknown");
-        break;
+        return false;
     }
     if (type) {
-        compute_answer_cmd(s, cmd, type);
+        virtio_gpu_ctrl_response_nodata(s->g, cmd, type);
     }
-}
-
-void virtio_gpu_compute_process_cmd(VirtIOGPUCompute *s,
-                                    struct virtio_gpu_ctrl_command *cmd)
-{
-    VirtIOGPU *g = s->g;
-
-    VIRTIO_GPU_FILL_CMD(cmd->cmd_hdr);
-    virtio_gpu_ctrl_hdr_bswap(&cmd->cmd_hdr);
-    compute_dispatch(s, cmd);
-    compute_flush_answers(s);
-}
-
-void virtio_gpu_compute_pop_cmds(VirtIOGPUCompute *s, VirtQueue *vq)
-{
-    ComputeCommand *cmd;
-
-    /*
-     * virtqueue_pop() alone has no barrier between asking for a notification
-     * and looking for more: what the guest adds in between would be missed.
-     */
-    do {
-        virtio_queue_set_notification(vq, 0);
-        while ((cmd = virtqueue_pop(vq, sizeof(*cmd)))) {
-            cmd->base.vq = vq;
-            cmd->base.error = 0;
-            cmd->base.finished = false;
-            cmd->base.serial = 0;
-            cmd->answer = 0;
-            cmd->waits_turn = false;
-            QTAILQ_INSERT_TAIL(&s->g->cmdq, &cmd->base, next);
-        }
-        virtio_queue_set_notification(vq, 1);
-    } while (!virtio_queue_empty(vq));
+    return true;
 }
 
 /* Life of the device */
@@ -1232,7 +1075,6 @@ void virtio_gpu_compute_reset(VirtIOGPUCompute *s)
                      "stopping the virtual machine", s->conf->kill_timeout_ms);
         vm_stop(RUN_STATE_INTERNAL_ERROR);
     }
-    s->flush_answers = false;
 }
 
 /* A system reset would allow it to go on, with a worker that still lives. */

@@ -7,7 +7,6 @@
 #define HW_VIRTIO_GPU_COMPUTE_H
 
 #include "chardev/char-fe.h"
-#include "hw/virtio/virtio.h"
 
 struct VirtIOGPU;
 struct virtio_gpu_ctrl_command;
@@ -68,20 +67,16 @@ void virtio_gpu_compute_unrealize(VirtIOGPUCompute *s);
 void virtio_gpu_compute_reset(VirtIOGPUCompute *s);
 
 /**
- * virtio_gpu_compute_pop_cmds() - fetch commands
- * @s: the compute part of a device
- * @vq: where they are; they are appended to cmdq of the device
- *
- * virtio_gpu_compute_process_cmd() takes no others.
- */
-void virtio_gpu_compute_pop_cmds(VirtIOGPUCompute *s, VirtQueue *vq);
-
-/**
  * virtio_gpu_compute_process_cmd() - process a command
  * @s: the compute part of a device
- * @cmd: the first one of cmdq
+ * @cmd: the command, with cmd_hdr filled in
+ *
+ * Commands are answered in any order but that of virtio_gpu_order_cmd().
+ *
+ * Returns: false if it is for the device to process, as there is nothing in it
+ *          about contexts, capsets, blobs or resources of @s
  */
-void virtio_gpu_compute_process_cmd(VirtIOGPUCompute *s,
+bool virtio_gpu_compute_process_cmd(VirtIOGPUCompute *s,
                                     struct virtio_gpu_ctrl_command *cmd);
 
 #endif
