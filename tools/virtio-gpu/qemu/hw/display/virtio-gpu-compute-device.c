@@ -87,7 +87,7 @@ static void compute_device_instance_finalize(Object *obj)
 
 static const Property compute_device_properties[] = {
     DEFINE_PROP_CHR("chardev", VirtIOGPUComputeDevice, compute_conf.chr),
-    VIRTIO_GPU_COMPUTE_PROPERTIES(VirtIOGPUComputeDevice, compute_conf),
+    VIRTIO_GPU_COMPUTE_PROPERTIES("", VirtIOGPUComputeDevice, compute_conf),
 };
 
 static void compute_device_class_init(ObjectClass *klass, void *data)

@@ -23,6 +23,7 @@ struct VirtIOGPUCompute {
     /* what the server said */
     struct vgpu_msg_capset capsets[VGPU_PROTO_MAX_CAPSETS];
     uint32_t nr_capsets;
+    uint32_t first_capset;      /* index of capsets[0] among the device's */
     bool server_gone;
 
     void *hostmem_ptr;
@@ -63,6 +64,7 @@ struct ComputeResource {
     bool readonly;
     bool mappable;
     bool creating;              /* until the worker has answered RES_MAP */
+    bool shared;                /* the device's other renderer has it, too */
     bool unrefd;                /* id is not in use any more */
     uint64_t unref_cmd;         /* serial of the command to answer, or 0 */
     GArray *runs;               /* NULL once they cannot be needed again */

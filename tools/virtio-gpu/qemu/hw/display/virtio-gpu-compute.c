@@ -167,7 +167,8 @@ static bool compute_hostmem_init(VirtIOGPUCompute *s, Error **errp)
     }
     memory_region_init_ram_ptr(&s->hostmem_ram, OBJECT(s->g),
                                "virtio-gpu-compute-hostmem", size, ptr);
-    memory_region_add_subregion(&b->hostmem, 0, &s->hostmem_ram);
+    /* below the blobs that another renderer maps there */
+    memory_region_add_subregion_overlap(&b->hostmem, 0, &s->hostmem_ram, -1);
     return true;
 }
 
@@ -197,11 +198,6 @@ static void compute_blob_unmap(VirtIOGPUCompute *s, ComputeResource *res)
 }
 
 /* Resources */
-
-static ComputeResource *compute_resource_find(VirtIOGPUCompute *s, uint32_t id)
-{
-    return g_hash_table_lookup(s->resource_ids, GUINT_TO_POINTER(id));
-}
 
 static ComputeMapping *compute_mapping_find(ComputeResource *res,
                                             ComputeContext *ctx)
@@ -278,7 +274,12 @@ static void compute_resource_check_gone(VirtIOGPUCompute *s,
                                         ComputeResource *res)
 {
     if (res->unrefd && QTAILQ_EMPTY(&res->mappings)) {
-        compute_answer(s, res->unref_cmd, VIRTIO_GPU_RESP_OK_NODATA);
+        if (res->shared) {
+            /* to be processed again, not by us this time */
+            virtio_gpu_resume_deferred(s->g, res->unref_cmd);
+        } else {
+            compute_answer(s, res->unref_cmd, VIRTIO_GPU_RESP_OK_NODATA);
+        }
         compute_resource_free(s, res);
     }
 }
@@ -300,6 +301,19 @@ static void compute_resource_unref(VirtIOGPUCompute *s, ComputeResource *res,
         }
     }
     compute_resource_check_gone(s, res);
+}
+
+static ComputeResource *compute_resource_find(VirtIOGPUCompute *s, uint32_t id)
+{
+    ComputeResource *res;
+
+    res = g_hash_table_lookup(s->resource_ids, GUINT_TO_POINTER(id));
+    if (res && res->shared && !virtio_gpu_find_resource(s->g, id)) {
+        /* the other renderer has refused it */
+        compute_resource_unref(s, res, 0);
+        return NULL;
+    }
+    return res;
 }
 
 /*
@@ -418,8 +432,11 @@ void compute_request_lost(ComputeContext *ctx, ComputeRequest *req)
 
 /*
  * Commands. Each function returns the type of the response, or 0 if it has sent
- * one or there will be one later.
+ * one or there will be one later, or COMPUTE_PASS_ON.
  */
+
+/* The device's other renderer processes and answers the command. */
+#define COMPUTE_PASS_ON UINT32_MAX
 
 /* Guest memory is read once: the header is in cmd->cmd_hdr already. */
 #define COMPUTE_FILL_CMD(cmd, out)                                          \
@@ -488,11 +505,10 @@ static uint32_t compute_cmd_get_capset_info(VirtIOGPUCompute *s,
     if (!COMPUTE_FILL_CMD(cmd, info)) {
         return COMPUTE_REFUSE_SHORT(cmd);
     }
-    info.capset_index = le32_to_cpu(info.capset_index);
+    info.capset_index = le32_to_cpu(info.capset_index) - s->first_capset;
     if (info.capset_index >= s->nr_capsets) {
         return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
-                              "no capset with index %" PRIu32,
-                              info.capset_index);
+                              "no such capset");
     }
 
     capset = &s->capsets[info.capset_index];
@@ -754,10 +770,20 @@ static int compute_blob_memfd(VirtIOGPUCompute *s,
     return fd;
 }
 
-static uint32_t compute_cmd_create_blob(VirtIOGPUCompute *s,
-                                        struct virtio_gpu_ctrl_command *cmd)
+/* Is the blob, one without a context, for contexts of either renderer? */
+static bool compute_blob_shared(VirtIOGPUCompute *s,
+                                const struct virtio_gpu_resource_create_blob *b)
 {
-    struct virtio_gpu_resource_create_blob blob;
+    return s->conf->shared_blobs &&
+           b->blob_mem == VIRTIO_GPU_BLOB_MEM_GUEST &&
+           !(b->blob_flags & (VIRTIO_GPU_BLOB_FLAG_USE_USERPTR |
+                              VIRTIO_GPU_BLOB_FLAG_USERPTR_RDONLY));
+}
+
+static uint32_t
+compute_blob_create(VirtIOGPUCompute *s, struct virtio_gpu_ctrl_command *cmd,
+                    const struct virtio_gpu_resource_create_blob *b)
+{
     ComputeContext *ctx = NULL;
     ComputeResource *res;
     GArray *runs = NULL;
@@ -765,27 +791,16 @@ static uint32_t compute_cmd_create_blob(VirtIOGPUCompute *s,
     uint32_t type;
     int fd = -1;
 
-    if (!COMPUTE_FILL_CMD(cmd, blob)) {
-        return COMPUTE_REFUSE_SHORT(cmd);
-    }
-    virtio_gpu_create_blob_bswap(&blob);
-    trace_virtio_gpu_cmd_res_create_blob(blob.resource_id, blob.size);
-    if (!blob.resource_id || compute_resource_find(s, blob.resource_id) ||
-        virtio_gpu_find_resource(s->g, blob.resource_id)) {
-        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID,
-                              "resource %" PRIu32 " cannot be made",
-                              blob.resource_id);
-    }
-    if (!compute_blob_valid(s, &blob)) {
+    if (!compute_blob_valid(s, b)) {
         return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
-                              "blob_mem 0x%x with flags 0x%x", blob.blob_mem,
-                              blob.blob_flags);
+                              "blob_mem 0x%x with flags 0x%x", b->blob_mem,
+                              b->blob_flags);
     }
-    if (!blob.size || blob.size & (qemu_real_host_page_size() - 1)) {
+    if (!b->size || b->size & (qemu_real_host_page_size() - 1)) {
         return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
-                              "size 0x%" PRIx64, blob.size);
+                              "size 0x%" PRIx64, b->size);
     }
-    if (blob.blob_mem != VIRTIO_GPU_BLOB_MEM_GUEST) {
+    if (b->blob_mem != VIRTIO_GPU_BLOB_MEM_GUEST) {
         ctx = compute_ctx_find(s, cmd->cmd_hdr.ctx_id);
         if (!compute_ctx_usable(ctx)) {
             return compute_refuse_ctx(cmd, ctx);
@@ -796,31 +811,32 @@ static uint32_t compute_cmd_create_blob(VirtIOGPUCompute *s,
                               "more than %d resources", COMPUTE_MAX_RESOURCES);
     }
 
-    readonly = blob.blob_flags & VIRTIO_GPU_BLOB_FLAG_USERPTR_RDONLY;
-    if (blob.blob_mem == VIRTIO_GPU_BLOB_MEM_HOST3D) {
-        ComputeRun run = { .length = blob.size };
+    readonly = b->blob_flags & VIRTIO_GPU_BLOB_FLAG_USERPTR_RDONLY;
+    if (b->blob_mem == VIRTIO_GPU_BLOB_MEM_HOST3D) {
+        ComputeRun run = { .length = b->size };
 
-        fd = compute_blob_memfd(s, cmd, blob.size, &type);
+        fd = compute_blob_memfd(s, cmd, b->size, &type);
         if (fd < 0) {
             return type;
         }
         run.fd = fd;
         runs = g_array_new(false, false, sizeof(ComputeRun));
         g_array_append_val(runs, run);
-        s->g->hostmem += blob.size;
+        s->g->hostmem += b->size;
     } else {
-        runs = compute_blob_runs(s, cmd, &blob, readonly, &type);
+        runs = compute_blob_runs(s, cmd, b, readonly, &type);
         if (!runs) {
             return type;
         }
     }
 
     res = g_new0(ComputeResource, 1);
-    res->id = blob.resource_id;
-    res->blob_mem = blob.blob_mem;
-    res->blob_id = blob.blob_id;
-    res->size = blob.size;
+    res->id = b->resource_id;
+    res->blob_mem = b->blob_mem;
+    res->blob_id = b->blob_id;
+    res->size = b->size;
     res->readonly = readonly;
+    res->shared = compute_blob_shared(s, b);
     res->runs = runs;
     res->fd = fd;
     res->waiting = g_array_new(false, false, sizeof(uint64_t));
@@ -842,6 +858,30 @@ static uint32_t compute_cmd_create_blob(VirtIOGPUCompute *s,
     res->creating = true;
     compute_resource_map(res, ctx, compute_defer(s->g, cmd));
     return 0;
+}
+
+static uint32_t compute_cmd_create_blob(VirtIOGPUCompute *s,
+                                        struct virtio_gpu_ctrl_command *cmd)
+{
+    struct virtio_gpu_resource_create_blob blob;
+
+    if (!COMPUTE_FILL_CMD(cmd, blob)) {
+        return COMPUTE_REFUSE_SHORT(cmd);
+    }
+    virtio_gpu_create_blob_bswap(&blob);
+    trace_virtio_gpu_cmd_res_create_blob(blob.resource_id, blob.size);
+    if (!blob.resource_id || compute_resource_find(s, blob.resource_id) ||
+        virtio_gpu_find_resource(s->g, blob.resource_id)) {
+        return compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID,
+                              "resource %" PRIu32 " cannot be made",
+                              blob.resource_id);
+    }
+    if (compute_blob_shared(s, &blob)) {
+        /* what workers cannot map, as parts of pages, may do for the other */
+        compute_blob_create(s, cmd, &blob);
+        return COMPUTE_PASS_ON;
+    }
+    return compute_blob_create(s, cmd, &blob);
 }
 
 static uint32_t compute_cmd_map_blob(VirtIOGPUCompute *s,
@@ -958,6 +998,10 @@ static uint32_t compute_cmd_unref(VirtIOGPUCompute *s,
     if (res->creating) {
         return compute_resource_wait(s, res, cmd);
     }
+    if (res->shared && QTAILQ_EMPTY(&res->mappings)) {
+        compute_resource_unref(s, res, 0);
+        return COMPUTE_PASS_ON;
+    }
     compute_resource_unref(s, res, compute_defer(s->g, cmd));
     return 0;
 }
@@ -973,11 +1017,70 @@ compute_cmd_resource(VirtIOGPUCompute *s,
            compute_resource_find(s, le32_to_cpu(any.resource_id)) : NULL;
 }
 
+/*
+ * On a device that has another renderer: is the command about a context, a
+ * capset or a resource of ours? One that is too short for that is not.
+ */
+static bool compute_concerns(VirtIOGPUCompute *s,
+                             const struct virtio_gpu_ctrl_command *cmd)
+{
+    struct virtio_gpu_resource_create_blob blob;
+    struct virtio_gpu_get_capset_info info;
+    struct virtio_gpu_ctx_create create;
+    struct virtio_gpu_get_capset get;
+    ComputeResource *res;
+
+    switch (cmd->cmd_hdr.type) {
+    case VIRTIO_GPU_CMD_GET_CAPSET_INFO:
+        return COMPUTE_FILL_CMD(cmd, info) &&
+               le32_to_cpu(info.capset_index) - s->first_capset < s->nr_capsets;
+    case VIRTIO_GPU_CMD_GET_CAPSET:
+        return COMPUTE_FILL_CMD(cmd, get) &&
+               compute_capset_find(s, le32_to_cpu(get.capset_id));
+    case VIRTIO_GPU_CMD_CTX_CREATE:
+        return COMPUTE_FILL_CMD(cmd, create) &&
+               (compute_capset_find(s, le32_to_cpu(create.context_init)) ||
+                compute_ctx_find(s, cmd->cmd_hdr.ctx_id));
+    case VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB:
+        if (!COMPUTE_FILL_CMD(cmd, blob)) {
+            return false;
+        }
+        virtio_gpu_create_blob_bswap(&blob);
+        return blob.blob_mem == VIRTIO_GPU_BLOB_MEM_GUEST ||
+               blob.blob_flags & VIRTIO_GPU_BLOB_FLAG_USE_USERPTR ||
+               compute_resource_find(s, blob.resource_id) ||
+               compute_ctx_find(s, cmd->cmd_hdr.ctx_id);
+    case VIRTIO_GPU_CMD_RESOURCE_CREATE_2D:
+    case VIRTIO_GPU_CMD_RESOURCE_CREATE_3D:
+    case VIRTIO_GPU_CMD_RESOURCE_UNREF:
+        return compute_cmd_resource(s, cmd);
+    case VIRTIO_GPU_CMD_RESOURCE_MAP_BLOB:
+    case VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB:
+    case VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING:
+    case VIRTIO_GPU_CMD_RESOURCE_DETACH_BACKING:
+        res = compute_cmd_resource(s, cmd);
+        return res && !res->shared;
+    case VIRTIO_GPU_CMD_CTX_DESTROY:
+    case VIRTIO_GPU_CMD_CTX_ATTACH_RESOURCE:
+    case VIRTIO_GPU_CMD_CTX_DETACH_RESOURCE:
+    case VIRTIO_GPU_CMD_TRANSFER_TO_HOST_3D:
+    case VIRTIO_GPU_CMD_TRANSFER_FROM_HOST_3D:
+    case VIRTIO_GPU_CMD_SUBMIT_3D:
+        return compute_ctx_find(s, cmd->cmd_hdr.ctx_id);
+    default:
+        return false;
+    }
+}
+
 bool virtio_gpu_compute_process_cmd(VirtIOGPUCompute *s,
                                     struct virtio_gpu_ctrl_command *cmd)
 {
     ComputeResource *res;
     uint32_t type;
+
+    if (s->conf->shared && !compute_concerns(s, cmd)) {
+        return false;
+    }
 
     switch (cmd->cmd_hdr.type) {
     case VIRTIO_GPU_CMD_GET_CAPSET_INFO:
@@ -1018,6 +1121,7 @@ bool virtio_gpu_compute_process_cmd(VirtIOGPUCompute *s,
         type = compute_cmd_unref(s, cmd, res);
         break;
     case VIRTIO_GPU_CMD_RESOURCE_CREATE_2D:
+    case VIRTIO_GPU_CMD_RESOURCE_CREATE_3D:
         res = compute_cmd_resource(s, cmd);
         if (!res) {
             return false;
@@ -1026,6 +1130,14 @@ bool virtio_gpu_compute_process_cmd(VirtIOGPUCompute *s,
                               "resource %" PRIu32 " is in use", res->id);
         break;
     default:
+        if (!s->conf->shared) {
+            return false;
+        }
+        type = compute_refuse(cmd, VIRTIO_GPU_RESP_ERR_UNSPEC,
+                              "not for a compute context or its resources");
+        break;
+    }
+    if (type == COMPUTE_PASS_ON) {
         return false;
     }
     if (type) {
@@ -1121,6 +1233,26 @@ void virtio_gpu_compute_free(VirtIOGPUCompute *s)
     g_free(s);
 }
 
+/* Behind those of another renderer, if there is one. */
+static bool compute_capsets_add(VirtIOGPUCompute *s, Error **errp)
+{
+    GArray *others = s->conf->shared ? s->g->capset_ids : NULL;
+    guint i;
+
+    s->first_capset = others ? others->len : 0;
+    for (i = 0; i < s->first_capset; i++) {
+        if (compute_capset_find(s, g_array_index(others, uint32_t, i))) {
+            error_setg(errp, "vgpu-compute-server offers capset %" PRIu32
+                       ", which virglrenderer has: change its --backend",
+                       g_array_index(others, uint32_t, i));
+            return false;
+        }
+    }
+    VIRTIO_GPU_BASE(s->g)->virtio_config.num_capsets =
+        cpu_to_le32(s->first_capset + s->nr_capsets);
+    return true;
+}
+
 bool virtio_gpu_compute_realize(VirtIOGPUCompute *s, Error **errp)
 {
     VirtIOGPUBase *b = VIRTIO_GPU_BASE(s->g);
@@ -1138,6 +1270,7 @@ bool virtio_gpu_compute_realize(VirtIOGPUCompute *s, Error **errp)
     }
     if (!compute_ram_check(s->ram_files, errp) ||
         !compute_server_hello(s, errp) ||
+        !compute_capsets_add(s, errp) ||
         !compute_hostmem_init(s, errp)) {
         return false;
     }
@@ -1146,7 +1279,6 @@ bool virtio_gpu_compute_realize(VirtIOGPUCompute *s, Error **errp)
                      BIT(VIRTIO_GPU_FLAG_BLOB_ENABLED) |
                      BIT(VIRTIO_GPU_FLAG_CONTEXT_INIT_ENABLED) |
                      BIT(VIRTIO_GPU_FLAG_RESOURCE_USERPTR_ENABLED);
-    b->virtio_config.num_capsets = cpu_to_le32(s->nr_capsets);
     s->vm_state = qemu_add_vm_change_state_handler(compute_vm_state_change, s);
     return true;
 }

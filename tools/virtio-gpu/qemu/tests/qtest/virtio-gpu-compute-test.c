@@ -433,8 +433,8 @@ static void guest_start_device(Guest *g, uint64_t without)
     g_hash_table_remove_all(g->used);
 }
 
-static Guest *guest_new_full(const char *device, const char *args,
-                             uint64_t without)
+static Guest *guest_new_device(const char *device, const char *args,
+                               uint64_t without)
 {
     QPCIAddress addr = { .devfn = QPCI_DEVFN(PCI_SLOT_GPU, 0) };
     Guest *g = g_new0(Guest, 1);
@@ -443,10 +443,9 @@ static Guest *guest_new_full(const char *device, const char *args,
     server_start(g->server);
     g->qts = qtest_initf(RAM_ARGS "-nodefaults -bios %s %s "
                          "-chardev socket,id=vgpu,path=%s "
-                         "-device virtio-gpu-compute-pci,chardev=vgpu,"
-                         "max_outputs=0,hostmem=16M,addr=%d.0%s",
-                         g->server->bios, args, g->server->path, PCI_SLOT_GPU,
-                         device);
+                         "-device %s,hostmem=16M,addr=%d.0",
+                         g->server->bios, args, g->server->path, device,
+                         PCI_SLOT_GPU);
     server_join(g->server);
     g_assert_cmpint(g->server->control, >=, 0);
     pc_alloc_init(&g->alloc, g->qts, 0);
@@ -458,6 +457,16 @@ static Guest *guest_new_full(const char *device, const char *args,
     qvirtio_pci_device_enable(g->pci);
     guest_start_device(g, without);
     return g;
+}
+
+static Guest *guest_new_full(const char *device, const char *args,
+                             uint64_t without)
+{
+    g_autofree char *full = g_strdup_printf("virtio-gpu-compute-pci,"
+                                            "chardev=vgpu,max_outputs=0%s",
+                                            device);
+
+    return guest_new_device(full, args, without);
 }
 
 static Guest *guest_new(void)
@@ -2129,6 +2138,298 @@ static void test_leaks(void)
     guest_quit(g);
 }
 
+/* Tests: beside virglrenderer */
+
+static Guest *guest_new_gl(void)
+{
+    return guest_new_device("virtio-gpu-gl-pci,compute=vgpu",
+                            "-display sdl,gl=on", 0);
+}
+
+static void assert_capset(Guest *g, uint32_t index, uint32_t id)
+{
+    struct virtio_gpu_get_capset_info info = {
+        .hdr.type = VIRTIO_GPU_CMD_GET_CAPSET_INFO, .capset_index = index,
+    };
+    struct virtio_gpu_resp_capset_info resp;
+
+    g_assert_cmphex(cmd_wait_full(guest_send_full(g, &info, sizeof(info),
+                                                  sizeof(resp)), &resp).type,
+                    ==, VIRTIO_GPU_RESP_OK_CAPSET_INFO);
+    g_assert_cmpint(resp.capset_id, ==, id);
+    g_assert_true(id ? resp.capset_max_size >= sizeof(capset_data)
+                     : !resp.capset_max_size);
+}
+
+static uint32_t get_capset(Guest *g, uint32_t id, uint8_t *first)
+{
+    struct virtio_gpu_get_capset get = {
+        .hdr.type = VIRTIO_GPU_CMD_GET_CAPSET,
+        .capset_id = id, .capset_version = 1,
+    };
+    struct {
+        struct virtio_gpu_ctrl_hdr hdr;
+        uint8_t data[4096];
+    } resp;
+    uint32_t type;
+
+    type = cmd_wait_full(guest_send_full(g, &get, sizeof(get), sizeof(resp)),
+                         &resp).type;
+    memcpy(first, resp.data, sizeof(capset_data));
+    return type;
+}
+
+static void test_gl_capsets(void)
+{
+    Guest *g = guest_new_gl();
+    uint8_t first[sizeof(capset_data)];
+    uint32_t n, others;
+
+    n = qvirtio_config_readl(g->vdev, offsetof(struct virtio_gpu_config,
+                                               num_capsets));
+    g_assert_cmpint(n, >, g->server->nr_capsets);
+    others = n - g->server->nr_capsets;
+    assert_capset(g, 0, VIRTIO_GPU_CAPSET_VIRGL);
+    assert_capset(g, others, VIRTIO_GPU_CAPSET_COMPUTE);
+    assert_capset(g, others + 1, VIRTIO_GPU_CAPSET_COMPUTE + 1);
+    assert_capset(g, n, 0);     /* virglrenderer's answer */
+
+    g_assert_cmphex(get_capset(g, VIRTIO_GPU_CAPSET_COMPUTE, first), ==,
+                    VIRTIO_GPU_RESP_OK_CAPSET);
+    g_assert_cmpmem(first, sizeof(first), capset_data, sizeof(capset_data));
+    g_assert_cmphex(get_capset(g, VIRTIO_GPU_CAPSET_VIRGL, first), ==,
+                    VIRTIO_GPU_RESP_OK_CAPSET);
+    g_assert_cmpint(first[0], ==, 1);
+    guest_quit(g);
+}
+
+/* What virglrenderer takes for a command: one that does nothing. */
+static const uint32_t virgl_nop;
+
+static void test_gl_contexts(void)
+{
+    Guest *g = guest_new_gl();
+    struct virtio_gpu_transfer_host_3d transfer = {
+        .hdr.type = VIRTIO_GPU_CMD_TRANSFER_FROM_HOST_3D, .hdr.ctx_id = 2,
+    };
+    Command *c;
+    Worker *w;
+
+    assert_ok(send_ctx_create(g, 1, 0));
+    g_assert_false(is_readable(g->server->control));
+    w = guest_ctx(g, 2);
+    assert_ok(send_submit(g, 1, 0, 0, &virgl_nop, sizeof(virgl_nop)));
+    g_assert_false(is_readable(w->sock));
+    c = send_submit(g, 2, 0, 0, &virgl_nop, sizeof(virgl_nop));
+    worker_done(w, worker_recv_plain(w, VGPU_MSG_SUBMIT), 0);
+    assert_ok(c);
+
+    /* an id that is in use, things that only contexts of the other kind do */
+    assert_err(send_ctx_create(g, 2, 0), INVALID_CONTEXT_ID);
+    assert_err(send_ctx_create(g, 2, VIRTIO_GPU_CAPSET_COMPUTE),
+               INVALID_CONTEXT_ID);
+    assert_err(guest_send(g, &transfer, sizeof(transfer)), UNSPEC);
+    assert_err(send_hostblob(g, 1, 5, PAGE), UNSPEC);
+    assert_err(send_userptr(g, 1, 5, DATA, PAGE), INVALID_CONTEXT_ID);
+
+    assert_ok(send_ctx_destroy(g, 1));
+    g_assert_true(worker_alive(w));
+    c = send_ctx_destroy(g, 2);
+    worker_reap(w);
+    assert_ok(c);
+    /* now it is free */
+    assert_ok(send_ctx_create(g, 2, 0));
+    worker_free(w);
+    guest_quit(g);
+}
+
+static Command *send_create_2d(Guest *g, uint32_t res, uint64_t fence)
+{
+    struct virtio_gpu_resource_create_2d create = {
+        .hdr.type = VIRTIO_GPU_CMD_RESOURCE_CREATE_2D,
+        .hdr.flags = fence ? VIRTIO_GPU_FLAG_FENCE : 0,
+        .hdr.fence_id = fence,
+        .resource_id = res,
+        .format = VIRTIO_GPU_FORMAT_B8G8R8A8_UNORM,
+        .width = 16, .height = 16,
+    };
+
+    return guest_send(g, &create, sizeof(create));
+}
+
+static void test_gl_resources(void)
+{
+    Guest *g = guest_new_gl();
+    struct virtio_gpu_resource_create_3d create_3d = {
+        .hdr.type = VIRTIO_GPU_CMD_RESOURCE_CREATE_3D,
+        .resource_id = 2, .target = 2, .format = 1, .bind = 2,
+        .width = 16, .height = 16, .depth = 1, .array_size = 1,
+    };
+    Command *c;
+    Worker *w;
+
+    assert_ok(send_ctx_create(g, 1, 0));
+    w = guest_ctx(g, 2);
+    assert_ok(send_create_2d(g, 1, 0));
+    guest_userptr(g, w, 2, DATA);
+
+    /* one space of ids */
+    assert_err(send_userptr(g, 2, 1, DATA, PAGE), INVALID_RESOURCE_ID);
+    assert_err(send_create_2d(g, 2, 0), INVALID_RESOURCE_ID);
+    assert_err(guest_send(g, &create_3d, sizeof(create_3d)),
+               INVALID_RESOURCE_ID);
+
+    /* attaching does no harm, and has no effect in the other kind */
+    assert_ok(send_attach(g, 2, 1));
+    assert_ok(send_attach(g, 1, 2));
+    assert_ok(send_detach(g, 1, 2));
+    assert_ok(send_detach(g, 2, 1));
+    g_assert_false(is_readable(w->sock));
+
+    assert_ok(send_unref(g, 1));
+    c = send_unref(g, 2);
+    assert_pending(c);
+    worker_done(w, worker_recv_plain(w, VGPU_MSG_RES_UNMAP), 0);
+    assert_ok(c);
+    assert_ok(send_create_2d(g, 2, 0));
+    worker_free(w);
+    guest_quit(g);
+}
+
+/* Memory of the guest is for contexts of both kinds */
+static void test_gl_guest_blob(void)
+{
+    struct virtio_gpu_mem_entry entry = { .addr = DATA, .length = PAGE };
+    Blob blob = {
+        .res = 3, .mem = VIRTIO_GPU_BLOB_MEM_GUEST, .size = PAGE,
+        .nr_entries = 1, .entries = &entry,
+    };
+    Guest *g = guest_new_gl();
+    struct vgpu_run run;
+    uint64_t serial;
+    uint32_t flags;
+    Command *c;
+    Worker *w;
+    int i;
+
+    assert_ok(send_ctx_create(g, 1, 0));
+    w = guest_ctx(g, 2);
+    for (i = 0; i < 3; i++) {
+        assert_ok(send_blob(g, &blob));
+        assert_err(send_blob(g, &blob), INVALID_RESOURCE_ID);
+        assert_err(send_create_2d(g, 3, 0), INVALID_RESOURCE_ID);
+        assert_ok(send_attach(g, 1, 3));
+        if (i) {
+            c = send_attach(g, 2, 3);
+            close(worker_recv_map(w, 3, &serial, &run, &flags));
+            g_assert_cmpint(run.offset, ==, DATA);
+            worker_done(w, serial, 0);
+            assert_ok(c);
+            if (i == 1) {
+                /* whoever drops it first */
+                c = send_detach(g, 2, 3);
+                worker_done(w, worker_recv_plain(w, VGPU_MSG_RES_UNMAP), 0);
+                assert_ok(c);
+            }
+        }
+        c = send_unref(g, 3);
+        if (i == 2) {
+            serial = worker_recv_plain(w, VGPU_MSG_RES_UNMAP);
+            assert_pending(c);
+            assert_ok(send_submit(g, 1, 0, 0, &virgl_nop, sizeof(virgl_nop)));
+            assert_pending(c);
+            worker_done(w, serial, 0);
+        }
+        assert_ok(c);
+    }
+    assert_err(send_attach(g, 2, 3), INVALID_RESOURCE_ID);
+    worker_free(w);
+    guest_quit(g);
+}
+
+static void test_gl_fences(void)
+{
+    Guest *g = guest_new_gl();
+    Command *a, *b, *e, *r;
+    unsigned oa, ob, oe;
+    uint64_t serial;
+    Worker *w;
+    int i;
+
+    assert_ok(send_ctx_create(g, 1, 0));
+    w = guest_ctx(g, 2);
+    a = send_submit(g, 2, VIRTIO_GPU_FLAG_FENCE, 1, "a", 1);
+    b = send_submit(g, 1, VIRTIO_GPU_FLAG_FENCE, 2, &virgl_nop,
+                    sizeof(virgl_nop));
+    e = send_create_2d(g, 0, 3);        /* an error is an answer, too */
+    r = send_submit(g, 2, RING(0), 4, "r", 1);
+    serial = worker_recv_plain(w, VGPU_MSG_SUBMIT);
+    for (i = 0; i < 50; i++) {
+        /* virglrenderer is asked for its fences with every command */
+        assert_pending(b);
+        g_usleep(1000);
+    }
+    assert_pending(a);
+    assert_pending(e);
+    worker_done(w, serial, 0);
+    while (!cmd_answered(e)) {
+        guest_sync(g);
+    }
+    oa = cmd_order(a);
+    ob = cmd_order(b);
+    oe = cmd_order(e);
+    g_assert_true(oa && oa < ob && ob < oe);
+    assert_ok(a);
+    assert_ok(b);
+    assert_err(e, INVALID_RESOURCE_ID);
+    assert_pending(r);
+    worker_done(w, worker_recv_plain(w, VGPU_MSG_SUBMIT), 0);
+    assert_ok(r);
+    worker_free(w);
+    guest_quit(g);
+}
+
+static void test_gl_reset(void)
+{
+    struct virtio_gpu_mem_entry entry = { .addr = DATA, .length = PAGE };
+    Guest *g = guest_new_gl();
+    struct vgpu_run run;
+    uint64_t serial;
+    uint32_t flags;
+    Command *c;
+    Worker *w;
+
+    assert_ok(send_ctx_create(g, 1, 0));
+    assert_ok(send_create_2d(g, 1, 0));
+    w = guest_ctx(g, 2);
+    guest_userptr(g, w, 2, DATA);
+    assert_ok(send_blob(g, &(Blob) {
+        .res = 3, .mem = VIRTIO_GPU_BLOB_MEM_GUEST, .size = PAGE,
+        .nr_entries = 1, .entries = &entry,
+    }));
+    c = send_attach(g, 2, 3);
+    close(worker_recv_map(w, 3, &serial, &run, &flags));
+    worker_done(w, serial, 0);
+    assert_ok(c);
+    /* commands of both, the later ones with answers that are kept back */
+    g_free(send_submit(g, 2, VIRTIO_GPU_FLAG_FENCE, 1, "a", 1));
+    g_free(send_submit(g, 1, VIRTIO_GPU_FLAG_FENCE, 2, &virgl_nop,
+                       sizeof(virgl_nop)));
+    g_free(send_create_2d(g, 0, 3));
+    g_free(send_unref(g, 3));
+    guest_sync(g);
+
+    guest_start_device(g, 0);
+    worker_reap(w);
+    worker_free(w);
+    assert_ok(send_ctx_create(g, 2, 0));
+    assert_ok(send_create_2d(g, 2, 0));
+    w = guest_ctx(g, 1);
+    guest_userptr(g, w, 1, DATA);
+    worker_free(w);
+    guest_quit(g);
+}
+
 /* Tests: what is refused at start */
 
 typedef struct StartError {
@@ -2285,5 +2586,15 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-gpu-compute/reset/life", test_reset);
     qtest_add_func("virtio-gpu-compute/reset/undead", test_reset_undead);
     qtest_add_func("virtio-gpu-compute/leaks", test_leaks);
+
+    /* GL needs a display: "sdl,gl=on", under Xvfb for example */
+    if (getenv("DISPLAY") && qtest_has_device("virtio-gpu-gl-pci")) {
+        qtest_add_func("virtio-gpu-compute/gl/capsets", test_gl_capsets);
+        qtest_add_func("virtio-gpu-compute/gl/contexts", test_gl_contexts);
+        qtest_add_func("virtio-gpu-compute/gl/resources", test_gl_resources);
+        qtest_add_func("virtio-gpu-compute/gl/guest-blob", test_gl_guest_blob);
+        qtest_add_func("virtio-gpu-compute/gl/fences", test_gl_fences);
+        qtest_add_func("virtio-gpu-compute/gl/reset", test_gl_reset);
+    }
     return g_test_run();
 }

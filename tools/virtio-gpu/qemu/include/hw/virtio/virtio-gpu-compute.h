@@ -18,6 +18,10 @@ struct virtio_gpu_compute_conf {
     uint32_t max_contexts;
     uint32_t job_timeout_ms;
     uint32_t kill_timeout_ms;
+
+    /* no properties, but what else there is on the device */
+    bool shared;                /* another renderer */
+    bool shared_blobs;          /* which takes blobs of guest memory */
 };
 
 /*
@@ -27,11 +31,12 @@ struct virtio_gpu_compute_conf {
  * milliseconds. One that waits in a GPU driver dies when the driver gives up:
  * 10 s is what amdgpu grants a compute job.
  */
-#define VIRTIO_GPU_COMPUTE_PROPERTIES(_state, _conf)                    \
-    DEFINE_PROP_UINT32("max-contexts", _state, _conf.max_contexts, 64), \
-    DEFINE_PROP_UINT32("job-timeout-ms", _state, _conf.job_timeout_ms,  \
-                       60 * 1000),                                      \
-    DEFINE_PROP_UINT32("x-kill-timeout-ms", _state,                     \
+#define VIRTIO_GPU_COMPUTE_PROPERTIES(_prefix, _state, _conf)           \
+    DEFINE_PROP_UINT32(_prefix "max-contexts", _state,                  \
+                       _conf.max_contexts, 64),                         \
+    DEFINE_PROP_UINT32(_prefix "job-timeout-ms", _state,                \
+                       _conf.job_timeout_ms, 60 * 1000),                \
+    DEFINE_PROP_UINT32("x-" _prefix "kill-timeout-ms", _state,          \
                        _conf.kill_timeout_ms, 10 * 1000)
 
 /**
