@@ -87,7 +87,15 @@ static void compute_device_instance_finalize(Object *obj)
 
 static const Property compute_device_properties[] = {
     DEFINE_PROP_CHR("chardev", VirtIOGPUComputeDevice, compute_conf.chr),
-    VIRTIO_GPU_COMPUTE_PROPERTIES("", VirtIOGPUComputeDevice, compute_conf),
+    DEFINE_PROP_UINT32("max-contexts", VirtIOGPUComputeDevice,
+                       compute_conf.max_contexts,
+                       VIRTIO_GPU_COMPUTE_MAX_CONTEXTS),
+    DEFINE_PROP_UINT32("job-timeout-ms", VirtIOGPUComputeDevice,
+                       compute_conf.job_timeout_ms,
+                       VIRTIO_GPU_COMPUTE_JOB_TIMEOUT_MS),
+    DEFINE_PROP_UINT32("x-kill-timeout-ms", VirtIOGPUComputeDevice,
+                       compute_conf.kill_timeout_ms,
+                       VIRTIO_GPU_COMPUTE_KILL_TIMEOUT_MS),
 };
 
 static void compute_device_class_init(ObjectClass *klass, void *data)

@@ -24,20 +24,16 @@ struct virtio_gpu_compute_conf {
     bool shared_blobs;          /* which takes blobs of guest memory */
 };
 
+/* Defaults of the properties. */
+#define VIRTIO_GPU_COMPUTE_MAX_CONTEXTS     64
+/* As long as amdgpu grants a compute job of a virtual function. */
+#define VIRTIO_GPU_COMPUTE_JOB_TIMEOUT_MS   (60 * 1000)
 /*
- * job-timeout-ms: as long as amdgpu grants a compute job of a virtual function.
- *
- * x-kill-timeout-ms: killing a process and freeing its memory takes
- * milliseconds. One that waits in a GPU driver dies when the driver gives up:
- * 10 s is what amdgpu grants a compute job.
+ * Killing a process and freeing its memory takes milliseconds. One that waits
+ * in a GPU driver dies when the driver gives up: 10 s is what amdgpu grants a
+ * compute job.
  */
-#define VIRTIO_GPU_COMPUTE_PROPERTIES(_prefix, _state, _conf)           \
-    DEFINE_PROP_UINT32(_prefix "max-contexts", _state,                  \
-                       _conf.max_contexts, 64),                         \
-    DEFINE_PROP_UINT32(_prefix "job-timeout-ms", _state,                \
-                       _conf.job_timeout_ms, 60 * 1000),                \
-    DEFINE_PROP_UINT32("x-" _prefix "kill-timeout-ms", _state,          \
-                       _conf.kill_timeout_ms, 10 * 1000)
+#define VIRTIO_GPU_COMPUTE_KILL_TIMEOUT_MS  (10 * 1000)
 
 /**
  * virtio_gpu_compute_new() - prepare for compute contexts
