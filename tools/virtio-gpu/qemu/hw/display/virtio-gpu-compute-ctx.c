@@ -70,43 +70,162 @@ static bool compute_capset_valid(const VirtIOGPUCompute *s, uint32_t i)
     return c->id && c->id < 64 && c->size && c->size <= sizeof(c->data);
 }
 
+/* The first part of the answer to HELLO. Returns: whether capsets follow */
+static bool compute_hello_valid(VirtIOGPUCompute *s,
+                                const struct vgpu_msg_hello *answer,
+                                Error **errp)
+{
+    if (answer->hdr.type != VGPU_MSG_HELLO ||
+        answer->hdr.serial != s->hello_serial) {
+        goto invalid;
+    }
+    if (answer->version != VGPU_PROTO_VERSION) {
+        error_setg(errp, "vgpu-compute-server speaks version %" PRIu32 " of "
+                   "the protocol, QEMU speaks version %d: update the older one",
+                   answer->version, VGPU_PROTO_VERSION);
+        return false;
+    }
+    if (answer->nr_capsets > VGPU_PROTO_MAX_CAPSETS ||
+        answer->hdr.size != sizeof(*answer) +
+                            answer->nr_capsets * sizeof(s->capsets[0]) ||
+        !memchr(answer->backend, '\0', sizeof(answer->backend))) {
+        goto invalid;
+    }
+    if (!answer->nr_capsets) {
+        error_setg(errp, "vgpu-compute-server offers no capset: change its "
+                   "--backend");
+        return false;
+    }
+    return true;
+
+invalid:
+    error_setg(errp, "what listens at chardev '%s' is not vgpu-compute-server",
+               s->conf->chr.chr->label);
+    return false;
+}
+
+static struct vgpu_msg_hello compute_hello(VirtIOGPUCompute *s)
+{
+    s->hello_serial = ++s->last_serial;
+    return (struct vgpu_msg_hello) {
+        .hdr.type = VGPU_MSG_HELLO,
+        .hdr.size = sizeof(struct vgpu_msg_hello),
+        .hdr.serial = s->hello_serial,
+        .version = VGPU_PROTO_VERSION,
+    };
+}
+
+/* No new contexts can be made, unless the chardev connects again. */
+static void compute_server_lost(VirtIOGPUCompute *s, const char *why)
+{
+    if (!runstate_check(RUN_STATE_SHUTDOWN)) {
+        warn_report("vgpu-compute-server %s: no new contexts can be made", why);
+    }
+    s->server_gone = true;
+    g_clear_pointer(&s->greeting, g_byte_array_unref);
+}
+
+/*
+ * A server that a chardev has connected to again is asked as the first one was,
+ * but not waited for.
+ */
+
+/* How much of the answer is missing, as far as that is known. */
+static guint compute_greeting_left(VirtIOGPUCompute *s)
+{
+    const struct vgpu_msg_hello *answer = (void *)s->greeting->data;
+
+    return (s->greeting->len < sizeof(*answer) ? sizeof(*answer)
+                                               : answer->hdr.size) -
+           s->greeting->len;
+}
+
+/* Is it what the guest knows? It cannot be told of other capsets. */
+static bool compute_greeting_familiar(VirtIOGPUCompute *s)
+{
+    const struct vgpu_msg_hello *answer = (void *)s->greeting->data;
+
+    return answer->nr_capsets == s->nr_capsets &&
+           !memcmp(answer->capsets, s->capsets,
+                   s->nr_capsets * sizeof(s->capsets[0]));
+}
+
+static void compute_greeting_received(VirtIOGPUCompute *s)
+{
+    Error *err = NULL;
+
+    if (s->greeting->len == sizeof(struct vgpu_msg_hello) &&
+        !compute_hello_valid(s, (void *)s->greeting->data, &err)) {
+        warn_report_err(err);
+    } else if (compute_greeting_left(s)) {
+        return;
+    } else if (!compute_greeting_familiar(s)) {
+        warn_report("vgpu-compute-server does not offer the capsets that it "
+                    "did before");
+    } else {
+        info_report("vgpu-compute-server is back");
+        s->server_gone = false;
+    }
+    g_clear_pointer(&s->greeting, g_byte_array_unref);
+    if (s->server_gone) {
+        qemu_chr_fe_disconnect(&s->conf->chr);
+    }
+}
+
 static int compute_chr_can_read(void *opaque)
 {
-    return 1;
+    VirtIOGPUCompute *s = opaque;
+
+    return s->greeting ? compute_greeting_left(s) : 1;
 }
 
 static void compute_chr_read(void *opaque, const uint8_t *buf, int size)
 {
     VirtIOGPUCompute *s = opaque;
 
-    error_report("vgpu-compute-server sent an unexpected message: no new "
-                 "contexts can be made");
-    s->server_gone = true;
+    if (s->greeting) {
+        g_byte_array_append(s->greeting, buf, size);
+        compute_greeting_received(s);
+        return;
+    }
+    if (!s->server_gone) {
+        compute_server_lost(s, "sent an unexpected message");
+    }
     qemu_chr_fe_disconnect(&s->conf->chr);
 }
 
 static void compute_chr_event(void *opaque, QEMUChrEvent event)
 {
     VirtIOGPUCompute *s = opaque;
+    struct vgpu_msg_hello hello;
 
-    if (event == CHR_EVENT_CLOSED && !s->server_gone) {
+    switch (event) {
+    case CHR_EVENT_CLOSED:
         /* its workers die with it, and their pidfds tell */
-        if (!runstate_check(RUN_STATE_SHUTDOWN)) {
-            warn_report("vgpu-compute-server is gone: "
-                        "no new contexts can be made");
+        if (!s->server_gone) {
+            compute_server_lost(s, "is gone");
         }
-        s->server_gone = true;
+        g_clear_pointer(&s->greeting, g_byte_array_unref);
+        break;
+    case CHR_EVENT_OPENED:
+        /* reconnect-ms= of the chardev */
+        if (s->server_gone) {
+            hello = compute_hello(s);
+            s->greeting = g_byte_array_new();
+            if (qemu_chr_fe_write(&s->conf->chr, (uint8_t *)&hello,
+                                  sizeof(hello)) != sizeof(hello)) {
+                qemu_chr_fe_disconnect(&s->conf->chr);
+            }
+        }
+        break;
+    default:
+        break;
     }
 }
 
 bool compute_server_hello(VirtIOGPUCompute *s, Error **errp)
 {
-    struct vgpu_msg_hello hello = {
-        .hdr.type = VGPU_MSG_HELLO,
-        .hdr.size = sizeof(hello),
-        .hdr.serial = ++s->last_serial,
-        .version = VGPU_PROTO_VERSION,
-    };
+    struct vgpu_msg_hello hello = compute_hello(s);
     struct vgpu_msg_hello answer;
     uint32_t i;
 
@@ -133,37 +252,17 @@ bool compute_server_hello(VirtIOGPUCompute *s, Error **errp)
                    s->conf->chr.chr->label);
         return false;
     }
-    if (!compute_hello_read(s, &answer, sizeof(answer), errp)) {
-        return false;
-    }
-    if (answer.hdr.type != VGPU_MSG_HELLO ||
-        answer.hdr.serial != hello.hdr.serial) {
-        goto invalid;
-    }
-    if (answer.version != VGPU_PROTO_VERSION) {
-        error_setg(errp, "vgpu-compute-server speaks version %" PRIu32 " of "
-                   "the protocol, QEMU speaks version %d: update the older one",
-                   answer.version, VGPU_PROTO_VERSION);
-        return false;
-    }
-    if (answer.nr_capsets > VGPU_PROTO_MAX_CAPSETS ||
-        answer.hdr.size != sizeof(answer) +
-                           answer.nr_capsets * sizeof(s->capsets[0]) ||
-        !memchr(answer.backend, '\0', sizeof(answer.backend))) {
-        goto invalid;
-    }
-    if (!answer.nr_capsets) {
-        error_setg(errp, "vgpu-compute-server offers no capset: change its "
-                   "--backend");
-        return false;
-    }
-    if (!compute_hello_read(s, s->capsets,
+    if (!compute_hello_read(s, &answer, sizeof(answer), errp) ||
+        !compute_hello_valid(s, &answer, errp) ||
+        !compute_hello_read(s, s->capsets,
                             answer.nr_capsets * sizeof(s->capsets[0]), errp)) {
         return false;
     }
     for (i = 0; i < answer.nr_capsets; i++) {
         if (!compute_capset_valid(s, i)) {
-            goto invalid;
+            error_setg(errp, "vgpu-compute-server offers a capset that is "
+                       "none");
+            return false;
         }
     }
     s->nr_capsets = answer.nr_capsets;
@@ -173,11 +272,6 @@ bool compute_server_hello(VirtIOGPUCompute *s, Error **errp)
                              compute_chr_read, compute_chr_event, NULL, s,
                              NULL, true);
     return true;
-
-invalid:
-    error_setg(errp, "what listens at chardev '%s' is not vgpu-compute-server",
-               s->conf->chr.chr->label);
-    return false;
 }
 
 /*
@@ -202,9 +296,7 @@ static bool compute_server_send(VirtIOGPUCompute *s, const void *msg, int len,
     qemu_chr_fe_set_msgfds(&s->conf->chr, NULL, 0);
     if (ret > 0) {
         /* what follows would not be understood */
-        error_report("vgpu-compute-server does not read its messages: no new "
-                     "contexts can be made");
-        s->server_gone = true;
+        compute_server_lost(s, "does not read its messages");
         qemu_chr_fe_disconnect(&s->conf->chr);
     }
     return false;

@@ -25,6 +25,8 @@ struct VirtIOGPUCompute {
     uint32_t nr_capsets;
     uint32_t first_capset;      /* index of capsets[0] among the device's */
     bool server_gone;
+    uint64_t hello_serial;
+    GByteArray *greeting;       /* what has come of the answer, see there */
 
     void *hostmem_ptr;
     MemoryRegion hostmem_ram;
@@ -39,6 +41,7 @@ struct VirtIOGPUCompute {
     GHashTable *resource_ids;   /* those that the guest has not unref'd */
     uint32_t nr_resources;
     uint64_t nr_runs;           /* of all resources */
+    uint64_t nr_bytes;          /* of guest memory, of all resources */
     uint32_t nr_mapped;         /* blobs in hostmem */
 
     VMChangeStateEntry *vm_state;

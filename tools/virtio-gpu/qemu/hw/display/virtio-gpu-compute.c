@@ -263,6 +263,8 @@ static void compute_resource_free(VirtIOGPUCompute *s, ComputeResource *res)
     if (res->fd >= 0) {
         s->g->hostmem -= res->size;
         close(res->fd);
+    } else {
+        s->nr_bytes -= res->size;
     }
     g_array_unref(res->waiting);
     g_free(res);
@@ -845,6 +847,7 @@ compute_blob_create(VirtIOGPUCompute *s, struct virtio_gpu_ctrl_command *cmd,
     g_hash_table_insert(s->resource_ids, GUINT_TO_POINTER(res->id), res);
     s->nr_resources++;
     s->nr_runs += runs->len;
+    s->nr_bytes += fd < 0 ? res->size : 0;
     trace_virtio_gpu_compute_res_create(res->id, res->size, runs->len,
                                         res->readonly);
 
@@ -1220,6 +1223,12 @@ VirtIOGPUCompute *virtio_gpu_compute_new(VirtIOGPU *g,
     s->resource_ids = g_hash_table_new(NULL, NULL);
     QTAILQ_INIT(&s->contexts);
     QTAILQ_INIT(&s->resources);
+    object_property_add_uint32_ptr(OBJECT(g), "contexts", &s->nr_contexts,
+                                   OBJ_PROP_FLAG_READ);
+    object_property_add_uint32_ptr(OBJECT(g), "resources", &s->nr_resources,
+                                   OBJ_PROP_FLAG_READ);
+    object_property_add_uint64_ptr(OBJECT(g), "registered-bytes", &s->nr_bytes,
+                                   OBJ_PROP_FLAG_READ);
     return s;
 }
 
@@ -1230,6 +1239,7 @@ void virtio_gpu_compute_free(VirtIOGPUCompute *s)
     }
     compute_ram_files_free(s->ram_files);
     g_hash_table_unref(s->resource_ids);
+    g_clear_pointer(&s->greeting, g_byte_array_unref);
     g_free(s);
 }
 

@@ -128,10 +128,21 @@ static gpointer server_thread(gpointer opaque)
     return NULL;
 }
 
+static void server_listen(Server *s)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+    s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(s->listener, >=, 0);
+    g_strlcpy(addr.sun_path, s->path, sizeof(addr.sun_path));
+    g_assert_cmpint(bind(s->listener, (struct sockaddr *)&addr, sizeof(addr)),
+                    ==, 0);
+    g_assert_cmpint(listen(s->listener, 1), ==, 0);
+}
+
 static Server *server_new(void)
 {
     static const char bios[64 * 1024];
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
     Server *s = g_new0(Server, 1);
 
     s->dir = g_dir_make_tmp("qtest-vgpu-XXXXXX", NULL);
@@ -144,12 +155,7 @@ static Server *server_new(void)
     s->killed = g_hash_table_new(NULL, NULL);
     s->version = VGPU_PROTO_VERSION;
     s->nr_capsets = 2;
-    s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    g_assert_cmpint(s->listener, >=, 0);
-    g_strlcpy(addr.sun_path, s->path, sizeof(addr.sun_path));
-    g_assert_cmpint(bind(s->listener, (struct sockaddr *)&addr, sizeof(addr)),
-                    ==, 0);
-    g_assert_cmpint(listen(s->listener, 1), ==, 0);
+    server_listen(s);
     return s;
 }
 
@@ -166,6 +172,19 @@ static void server_join(Server *s)
         g_thread_join(s->thread);
         s->thread = NULL;
     }
+}
+
+/* The server ends, and another one is there; QEMU comes back by itself */
+static void server_restart(Server *s)
+{
+    close(s->control);
+    s->control = -1;
+    close(s->listener);
+    unlink(s->path);
+    server_listen(s);
+    server_start(s);
+    g_thread_join(s->thread);
+    s->thread = NULL;
 }
 
 static void server_free(Server *s)
@@ -433,6 +452,9 @@ static void guest_start_device(Guest *g, uint64_t without)
     g_hash_table_remove_all(g->used);
 }
 
+/* more options of the chardev */
+static const char *chardev_args = "";
+
 static Guest *guest_new_device(const char *device, const char *args,
                                uint64_t without)
 {
@@ -442,10 +464,10 @@ static Guest *guest_new_device(const char *device, const char *args,
     g->server = server_new();
     server_start(g->server);
     g->qts = qtest_initf(RAM_ARGS "-nodefaults -bios %s %s "
-                         "-chardev socket,id=vgpu,path=%s "
+                         "-chardev socket,id=vgpu,path=%s%s "
                          "-device %s,hostmem=16M,addr=%d.0",
-                         g->server->bios, args, g->server->path, device,
-                         PCI_SLOT_GPU);
+                         g->server->bios, args, g->server->path, chardev_args,
+                         device, PCI_SLOT_GPU);
     server_join(g->server);
     g_assert_cmpint(g->server->control, >=, 0);
     pc_alloc_init(&g->alloc, g->qts, 0);
@@ -1017,6 +1039,122 @@ static void test_server_gone(void)
     guest_userptr(g, w, 1, DATA);
     kill(w->pid, SIGKILL);
     assert_ok(send_unref(g, 1));
+    worker_free(w);
+    guest_quit(g);
+}
+
+static uint64_t device_property(Guest *g, const char *name)
+{
+    QDict *ret;
+    uint64_t n;
+
+    ret = qtest_qmp(g->qts, "{'execute': 'qom-get', 'arguments': {"
+                    "'path': '/machine/peripheral-anon/device[0]/"
+                    "virtio-backend', 'property': %s}}", name);
+    g_assert_true(qdict_haskey(ret, "return"));
+    n = qdict_get_int(ret, "return");
+    qobject_unref(ret);
+    return n;
+}
+
+static void assert_state(Guest *g, unsigned contexts, unsigned resources,
+                         uint64_t bytes)
+{
+    g_assert_cmpint(device_property(g, "contexts"), ==, contexts);
+    g_assert_cmpint(device_property(g, "resources"), ==, resources);
+    g_assert_cmpint(device_property(g, "registered-bytes"), ==, bytes);
+}
+
+/* What QMP tells of the guest's use of the device */
+static void test_properties(void)
+{
+    Guest *g = guest_new();
+    struct vgpu_run run;
+    uint64_t serial;
+    uint32_t flags;
+    Command *c;
+    Worker *w;
+
+    assert_state(g, 0, 0, 0);
+    w = guest_ctx(g, 1);
+    assert_state(g, 1, 0, 0);
+    guest_userptr(g, w, 1, DATA);
+    guest_userptr(g, w, 2, DATA);
+    assert_state(g, 1, 2, 2 * PAGE);
+    /* memory of the host is not the guest's */
+    c = send_hostblob(g, 1, 3, PAGE);
+    close(worker_recv_map(w, 3, &serial, &run, &flags));
+    worker_done(w, serial, 0);
+    assert_ok(c);
+    assert_state(g, 1, 3, 2 * PAGE);
+    /* in use until the worker has let go of it */
+    c = send_unref(g, 1);
+    serial = worker_recv_plain(w, VGPU_MSG_RES_UNMAP);
+    assert_pending(c);
+    assert_state(g, 1, 3, 2 * PAGE);
+    worker_done(w, serial, 0);
+    assert_ok(c);
+    assert_state(g, 1, 2, PAGE);
+    guest_start_device(g, 0);
+    assert_state(g, 0, 0, 0);
+    worker_free(w);
+    guest_quit(g);
+}
+
+/* Returns: whether contexts can be made again, before the time is up */
+static bool server_comes_back(Guest *g)
+{
+    Command *c;
+    Worker *w;
+    char byte;
+    int i;
+
+    for (i = 0; i < 100; i++) {
+        c = send_ctx_create(g, 2, VIRTIO_GPU_CAPSET_COMPUTE);
+        while (!cmd_answered(c)) {
+            if (recv(g->server->control, &byte, 1,
+                     MSG_PEEK | MSG_DONTWAIT) == 1) {
+                w = server_recv_create(g->server);
+                worker_ready(w);
+                assert_ok(c);
+                worker_free(w);
+                return true;
+            }
+        }
+        assert_err(c, UNSPEC);
+        g_usleep(10 * 1000);
+    }
+    return false;
+}
+
+/* With reconnect-ms=, for new contexts, and only if it offers what it did */
+static void test_server_back(void)
+{
+    Worker *w;
+    Guest *g;
+
+    chardev_args = ",reconnect-ms=50";
+    g = guest_new();
+    chardev_args = "";
+    w = guest_ctx(g, 1);
+
+    g->server->nr_capsets = 1;
+    server_restart(g->server);
+    g_assert_false(server_comes_back(g));
+    g->server->nr_capsets = 2;
+    g->server->version++;
+    server_restart(g->server);
+    g_assert_false(server_comes_back(g));
+    g->server->version--;
+    g->server->garbage = true;
+    server_restart(g->server);
+    g_assert_false(server_comes_back(g));
+    g->server->garbage = false;
+    server_restart(g->server);
+    g_assert_true(server_comes_back(g));
+
+    /* a context that was there before is as it was */
+    guest_userptr(g, w, 1, DATA);
     worker_free(w);
     guest_quit(g);
 }
@@ -2564,6 +2702,8 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-gpu-compute/ctx/only-migratable",
                    test_ctx_only_migratable);
     qtest_add_func("virtio-gpu-compute/ctx/server-gone", test_server_gone);
+    qtest_add_func("virtio-gpu-compute/ctx/server-back", test_server_back);
+    qtest_add_func("virtio-gpu-compute/properties", test_properties);
     qtest_add_func("virtio-gpu-compute/userptr/life", test_userptr);
     qtest_add_func("virtio-gpu-compute/userptr/rdonly", test_userptr_rdonly);
     qtest_add_func("virtio-gpu-compute/userptr/entries", test_userptr_entries);
