@@ -235,3 +235,25 @@ void vcs_children_stop(struct vcs_children *c, const struct vcs_config *cfg,
 	reap(&c->helper, NULL);
 	vcs_children_cleanup(c, cfg);
 }
+
+unsigned int vcs_kill_strays(bool (*keep)(const void *arg, pid_t pid),
+			     const void *arg)
+{
+	unsigned int n = 0;
+	char path[64];
+	FILE *f;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fscanf(f, "%d", &pid) == 1) {
+		if (keep && keep(arg, pid))
+			continue;
+		kill(pid, SIGKILL);
+		n++;
+	}
+	fclose(f);
+	return n;
+}

@@ -5,6 +5,7 @@
 #ifndef VCS_CHILDREN_H
 #define VCS_CHILDREN_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "vcs_config.h"
@@ -54,5 +55,18 @@ void vcs_children_cleanup(struct vcs_children *c, const struct vcs_config *cfg);
  */
 void vcs_children_stop(struct vcs_children *c, const struct vcs_config *cfg,
 		       int *status);
+
+/**
+ * vcs_kill_strays() - kill what other processes have left to this subreaper
+ * @keep: tells which children are to live; NULL: none
+ * @arg: for it
+ *
+ * Nothing is reaped, and children of strays are children of this process only
+ * then. Does nothing on a kernel that does not tell its children.
+ *
+ * Returns: how many were sent SIGKILL
+ */
+unsigned int vcs_kill_strays(bool (*keep)(const void *arg, pid_t pid),
+			     const void *arg);
 
 #endif /* VCS_CHILDREN_H */

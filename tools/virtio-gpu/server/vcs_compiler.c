@@ -33,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vcs_children.h"
 #include "vcs_compiler.h"
 #include "vcs_log.h"
 #include "vcs_msg.h"
@@ -385,22 +386,14 @@ static int wait_builder(int sock, pid_t pid, int timeout_ms)
  */
 static void end_strays(void)
 {
-	char path[64];
-	int pid, tries;
-	FILE *f;
+	unsigned int tries, n;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
 	for (tries = 0; tries < VCS_MAX_STRAYS; tries++) {
-		f = fopen(path, "re");
-		if (!f)
+		n = vcs_kill_strays(NULL, NULL);
+		if (!n)
 			return;
-		if (fscanf(f, "%d", &pid) != 1)
-			pid = 0;
-		fclose(f);
-		if (!pid)
-			return;
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
+		while (n--)
+			waitpid(-1, NULL, 0);
 	}
 }
 

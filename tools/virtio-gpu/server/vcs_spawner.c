@@ -348,6 +348,17 @@ static void log_state(const struct spawner *s)
 		log_context(ctx);
 }
 
+static bool is_of_a_context(const void *arg, pid_t pid)
+{
+	const struct spawner *s = arg;
+	const struct context *ctx;
+
+	for (ctx = s->contexts; ctx; ctx = ctx->next)
+		if (pid == ctx->children.worker || pid == ctx->children.helper)
+			return true;
+	return false;
+}
+
 static void reaped(struct spawner *s, pid_t pid, int status)
 {
 	struct context **slot, *ctx;
@@ -372,7 +383,7 @@ static void reaped(struct spawner *s, pid_t pid, int status)
 		}
 		return;
 	}
-	/* Else an orphan of a helper: the server is their subreaper. */
+	/* Else one that a process has left behind. */
 }
 
 static void do_signals(struct spawner *s)
@@ -388,6 +399,8 @@ static void do_signals(struct spawner *s)
 			s->stop = true;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		reaped(s, pid, status);
+	/* The server is the subreaper of all: what they leave, it has now. */
+	vcs_kill_strays(is_of_a_context, s);
 }
 
 static void stop_all(struct spawner *s)
@@ -400,6 +413,7 @@ static void stop_all(struct spawner *s)
 		kill_context(ctx);
 	/* Until there is no child left, adopted ones included. */
 	for (;;) {
+		vcs_kill_strays(is_of_a_context, s);
 		pid = waitpid(-1, &status, 0);
 		if (pid > 0)
 			reaped(s, pid, status);

@@ -1416,6 +1416,39 @@ static void a_killed_qemu_ends_everything(void **state)
 	memory_destroy(&m);
 }
 
+/* A child that is no context's: what some process has left to the server. */
+static void strays_do_not_keep_the_server(void **state)
+{
+	char *path = strdup(getenv("VCS_SERVER"));
+	char script[] = "/tmp/vgpu-test-XXXXXX";
+	int fd = mkstemp(script);
+	struct server s;
+	int stray = 0;
+	FILE *f;
+
+	(void)state;
+	assert_non_null(path);
+	assert_true(fd >= 0);
+	/* Its own name becomes a file with the child's pid. */
+	assert_true(dprintf(fd, "#!/bin/sh\nsleep 1000 &\necho $! >'%s.pid'\n"
+			    "mv '%s.pid' '%s'\nexec '%s' \"$@\"\n",
+			    script, script, script, path) > 0);
+	assert_int_equal(fchmod(fd, 0700), 0);
+	close(fd);
+	setenv("VCS_SERVER", script, 1);
+	server_start(&s, "--log-level=error", NULL);
+	setenv("VCS_SERVER", path, 1);
+	free(path);
+
+	f = fopen(script, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%d", &stray), 1);
+	fclose(f);
+	unlink(script);
+	assert_int_equal(server_stop(&s), 0);
+	wait_until_gone(stray);
+}
+
 static void workers_die_with_a_killed_server(void **state)
 {
 	pid_t processes[8];
@@ -1723,6 +1756,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(builders_may_crash_or_hang),
 		cmocka_unit_test(end_of_control_ends_everything),
 		cmocka_unit_test(a_killed_qemu_ends_everything),
+		cmocka_unit_test(strays_do_not_keep_the_server),
 		cmocka_unit_test(workers_die_with_a_killed_server),
 		cmocka_unit_test(broken_control_message_ends_the_server),
 		cmocka_unit_test(other_protocol_versions_are_told),
