@@ -83,7 +83,7 @@ FIXTURE_TEARDOWN_PARENT(unplug)
  * Switches the power of the slot off and on again behind the back of its
  * driver: when it hears of it, the device that had been there is not.
  */
-static void cut_power(struct __test_metadata *_metadata, const char *port)
+static int cut_power(struct __test_metadata *_metadata, const char *port)
 {
 	unsigned char config[256];
 	char path[PATH_MAX + 8];
@@ -107,7 +107,7 @@ static void cut_power(struct __test_metadata *_metadata, const char *port)
 	off &= ~PCI_EXP_SLTCTL_HPIE;
 	ASSERT_EQ(sizeof(off), pwrite(fd, &off, sizeof(off), pos));
 	ASSERT_EQ(sizeof(on), pwrite(fd, &on, sizeof(on), pos));
-	close(fd);
+	return close(fd);
 }
 
 /*
@@ -131,11 +131,8 @@ static void test_unplug(struct __test_metadata *_metadata,
 	EXPECT_TRUE(settles_in_ioctl(pid));
 	EXPECT_EQ(self->dev.pins + 2 * NR_PAGES + 1, pins_held());
 
-	if (notice) {
-		ASSERT_EQ(0, write_file(self->power, "0"));
-	} else {
-		cut_power(_metadata, self->port);
-	}
+	ASSERT_EQ(0, notice ? write_file(self->power, "0") :
+			      cut_power(_metadata, self->port));
 
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_TRUE(WIFEXITED(status));
