@@ -296,6 +296,25 @@ static inline void compute_stop_spinning(struct compute *c)
 	__atomic_store_n(c->flag, 2, __ATOMIC_RELAXED);
 }
 
+/* Forks a child that registers behind the spinning kernel, as user @uid. */
+static inline pid_t start_waiting(struct __test_metadata *_metadata,
+				  struct compute *compute,
+				  const struct virtgpu_way *way, char *buf,
+				  size_t size, uid_t uid)
+{
+	__u32 handle;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		ASSERT_EQ(0, setresuid(uid, uid, uid));
+		_exit(-virtgpu_userptr(compute->fd, way, buf, size, &handle));
+	}
+	EXPECT_TRUE(settles_in_ioctl(pid));
+	return pid;
+}
+
 /* The worker dies of a wild write, with its context, after this returns. */
 static inline int compute_crash(struct compute *c)
 {

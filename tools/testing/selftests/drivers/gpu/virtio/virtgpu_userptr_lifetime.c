@@ -440,25 +440,6 @@ FIXTURE_TEARDOWN_PARENT(busy)
 	virtgpu_teardown(_metadata, &self->dev);
 }
 
-/* Forks a child that registers behind the spinning kernel, as user @uid. */
-static pid_t start_waiting(struct __test_metadata *_metadata,
-			   struct compute *compute,
-			   const struct virtgpu_way *way, char *buf,
-			   size_t size, uid_t uid)
-{
-	__u32 handle;
-	pid_t pid;
-
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		ASSERT_EQ(0, setresuid(uid, uid, uid));
-		_exit(-virtgpu_userptr(compute->fd, way, buf, size, &handle));
-	}
-	EXPECT_TRUE(settles_in_ioctl(pid));
-	return pid;
-}
-
 TEST_F_TIMEOUT(busy, registration_waits_for_the_answer, 300)
 {
 	int status;

@@ -316,17 +316,12 @@ TEST_F(context, command_queued)
 
 TEST_F(context, registering)
 {
-	__u32 handle;
 	int status;
 	pid_t pid;
 
 	ASSERT_EQ(0, compute_start_spinning(&self->compute));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid)
-		_exit(-virtgpu_userptr(self->compute.fd, &context_way,
-				       self->buf, self->size, &handle));
-	EXPECT_TRUE(settles_in_ioctl(pid));
+	pid = start_waiting(_metadata, &self->compute, &context_way, self->buf,
+			    self->size, 0);
 	EXPECT_EQ(-ETIMEDOUT, suspend_to("core"));
 	EXPECT_EQ(0, waitpid(pid, &status, WNOHANG));
 	EXPECT_EQ(self->dev.pins + NR_PAGES + 1, pins_held());

@@ -58,19 +58,14 @@ FIXTURE_VARIANT_ADD(unbind, pci_host3d_guest)
 /* The names of the device of @fd: /sys/devices/.../<pci>/<virtio>. */
 static bool find_device(int fd, char *pci, char *virtio, size_t len)
 {
-	char path[128], target[PATH_MAX];
+	char path[PATH_MAX];
 	struct dirent *entry;
-	struct stat st;
 	DIR *dir;
 
 	virtio[0] = 0;
-	if (fstat(fd, &st))
+	if (!virtgpu_sysfs_dir(fd, path))
 		return false;
-	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/device",
-		 major(st.st_rdev), minor(st.st_rdev));
-	if (!realpath(path, target))
-		return false;
-	snprintf(pci, len, "%s", strrchr(target, '/') + 1);
+	snprintf(pci, len, "%s", strrchr(path, '/') + 1);
 	dir = opendir(path);
 	if (!dir)
 		return false;
@@ -333,7 +328,6 @@ TEST_F_TIMEOUT(unbind, while_pinning, 300)
 TEST_F_TIMEOUT(unbind, while_waiting, 300)
 {
 	struct compute compute;
-	__u32 handle;
 	int status;
 	pid_t pid;
 
@@ -343,12 +337,8 @@ TEST_F_TIMEOUT(unbind, while_waiting, 300)
 		SKIP(return, "the device does not compute");
 	ASSERT_EQ(0, compute_open(&compute));
 	ASSERT_EQ(0, compute_start_spinning(&compute));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid)
-		_exit(-virtgpu_userptr(compute.fd, &variant->way, self->buf,
-				       self->size, &handle));
-	EXPECT_TRUE(settles_in_ioctl(pid));
+	pid = start_waiting(_metadata, &compute, &variant->way, self->buf,
+			    self->size, 0);
 	take_away(_metadata, self, variant->remove);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_TRUE(WIFEXITED(status));

@@ -27,16 +27,11 @@ static bool find_slot(int fd, char *port, char *power)
 {
 	char path[PATH_MAX], address[32];
 	struct dirent *entry;
-	struct stat st;
 	char *function;
 	DIR *dir;
 
 	power[0] = 0;
-	if (fstat(fd, &st))
-		return false;
-	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/device",
-		 major(st.st_rdev), minor(st.st_rdev));
-	if (!realpath(path, port))
+	if (!virtgpu_sysfs_dir(fd, port))
 		return false;
 	function = strrchr(port, '/');
 	*function++ = 0;
@@ -123,12 +118,8 @@ static void test_unplug(struct __test_metadata *_metadata,
 	pid_t pid;
 
 	ASSERT_EQ(0, compute_start_spinning(&self->compute));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid)
-		_exit(-virtgpu_userptr(self->compute.fd, &way, self->buf,
-				       self->size, &handle));
-	EXPECT_TRUE(settles_in_ioctl(pid));
+	pid = start_waiting(_metadata, &self->compute, &way, self->buf,
+			    self->size, 0);
 	EXPECT_EQ(self->dev.pins + 2 * NR_PAGES + 1, pins_held());
 
 	ASSERT_EQ(0, notice ? write_file(self->power, "0") :

@@ -156,6 +156,19 @@ static inline int virtgpu_open(void)
 	return -ENODEV;
 }
 
+/* Where the device of @fd is in sysfs: PATH_MAX bytes, its bus's name last. */
+static inline bool virtgpu_sysfs_dir(int fd, char *path)
+{
+	char link[64];
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return false;
+	snprintf(link, sizeof(link), "/sys/dev/char/%u:%u/device",
+		 major(st.st_rdev), minor(st.st_rdev));
+	return realpath(link, path);
+}
+
 /* Opens the primary node of the device whose render node is @render. */
 static inline int virtgpu_open_primary(int render)
 {
