@@ -14,6 +14,7 @@
 #include "kselftest_harness.h"
 
 #include "host.h"
+#include "kernels.h"
 #include "memory.h"
 #include "vgpu.h"
 
@@ -29,20 +30,7 @@ static const char source[] =
 	"	size_t i = get_global_id(0);\n"
 	"	out[i] = in[i] ^ (uchar)(i * 7 + 13);\n"
 	"}\n"
-	/* memory_byte() */
-	"kernel void fill(global uchar *out, uint seed)\n"
-	"{\n"
-	"	size_t i = get_global_id(0);\n"
-	"	out[i] = i * 31 + (i >> 8) * 17 + (i >> 12) * 59 + seed;\n"
-	"}\n"
-	/* Runs until word 0 is set, having set word 1. */
-	"kernel void spin(global volatile int *word)\n"
-	"{\n"
-	"	word[1] = 1;\n"
-	"	while (!atomic_or(&word[0], 0))\n"
-	"		;\n"
-	"	word[2] = 1;\n"
-	"}\n";
+	KERNEL_FILL KERNEL_SPIN;
 
 static uint8_t answer_byte(const uint8_t *in, size_t i)
 {

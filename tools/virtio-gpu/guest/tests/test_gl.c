@@ -23,6 +23,7 @@
 
 #include "kselftest_harness.h"
 
+#include "kernels.h"
 #include "memory.h"
 #include "vgpu.h"
 
@@ -307,20 +308,7 @@ static void gl_close(struct gl *gl)
 /*
  * Compute
  */
-static const char source[] =
-	"kernel void fill(global uchar *out, uint seed)\n"
-	"{\n"
-	"	size_t i = get_global_id(0);\n"
-	"	out[i] = i * 31 + (i >> 8) * 17 + (i >> 12) * 59 + seed;\n"
-	"}\n"
-	/* Runs until word 0 is set, having set word 1. */
-	"kernel void spin(global volatile int *word)\n"
-	"{\n"
-	"	word[1] = 1;\n"
-	"	while (!atomic_or(&word[0], 0))\n"
-	"		;\n"
-	"	word[2] = 1;\n"
-	"}\n";
+static const char source[] = KERNEL_FILL KERNEL_SPIN;
 
 #define DATA_SIZE	(64 * PAGE)
 
