@@ -37,6 +37,22 @@ clock()
 	printf '%d:%02d' $(($1 / 60)) $(($1 % 60))
 }
 
+# result WHAT COMMAND...: one line of TAP, counted in $count; $failed of them are
+# not ok
+count=0 failed=0
+result()
+{
+	result_what=$1
+	shift
+	count=$((count + 1))
+	if "$@"; then
+		echo "ok $count - $result_what"
+	else
+		failed=$((failed + 1))
+		echo "not ok $count - $result_what"
+	fi
+}
+
 # How far the command is whose log is $1: ninja's and meson's [n/m], else the
 # part of the $2 lines that its whole log is known to have.
 progress_of()
