@@ -122,15 +122,14 @@ static void compute_server_lost(VirtIOGPUCompute *s, const char *why)
         warn_report("vgpu-compute-server %s: no new contexts can be made", why);
     }
     s->server_gone = true;
-    g_clear_pointer(&s->greeting, g_byte_array_unref);
 }
 
 /*
  * A server that a chardev has connected to again is asked as the first one was,
- * but not waited for.
+ * but not waited for: s->greeting is what has come of its answer.
+ *
+ * Returns: how much of it is missing, as far as that is known
  */
-
-/* How much of the answer is missing, as far as that is known. */
 static guint compute_greeting_left(VirtIOGPUCompute *s)
 {
     const struct vgpu_msg_hello *answer = (void *)s->greeting->data;

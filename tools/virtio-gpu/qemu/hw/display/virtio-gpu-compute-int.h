@@ -26,7 +26,7 @@ struct VirtIOGPUCompute {
     uint32_t first_capset;      /* index of capsets[0] among the device's */
     bool server_gone;
     uint64_t hello_serial;
-    GByteArray *greeting;       /* what has come of the answer, see there */
+    GByteArray *greeting;       /* NULL, or of a server that is back */
 
     void *hostmem_ptr;
     MemoryRegion hostmem_ram;
