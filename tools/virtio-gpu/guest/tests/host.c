@@ -161,3 +161,12 @@ int host_ext4(const char *name, int mib)
 	snprintf(question, sizeof(question), "ext4 %s %d", name, mib);
 	return ask_nothing(question);
 }
+
+int host_trace(const char *glob, bool on)
+{
+	char question[64];
+
+	snprintf(question, sizeof(question), "trace %s %s", glob,
+		 on ? "true" : "false");
+	return ask_nothing(question);
+}

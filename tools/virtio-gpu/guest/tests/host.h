@@ -47,4 +47,7 @@ int host_kill(pid_t pid);
 /* A new ext4 file system in the file HOST_DIR/@name. */
 int host_ext4(const char *name, int mib);
 
+/* QEMU's trace events whose names match @glob, from now on or no more. */
+int host_trace(const char *glob, bool on);
+
 #endif /* TESTS_HOST_H */
