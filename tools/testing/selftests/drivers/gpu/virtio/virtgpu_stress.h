@@ -31,12 +31,6 @@ static inline bool random_one_in(__u64 *state, __u64 limit)
 	return !random_below(state, limit);
 }
 
-/* Emulated, a debug kernel takes twenty times as long: then less is enough. */
-static inline int rounds_of(int rounds)
-{
-	return access("/sys/kernel/debug/kmemleak", F_OK) ? rounds : rounds / 4;
-}
-
 /* The number in the environment, else @otherwise; printed, so to be repeated. */
 static inline __u64 number_from_env(struct __test_metadata *_metadata,
 				    const char *name, __u64 otherwise)

@@ -222,22 +222,22 @@ TEST_F(lifetime, child_outlives_the_parent)
 /* Many objects, released by the end of the file all at once. */
 TEST_F(lifetime, many_at_once)
 {
+	int i, n = rounds_of(500);
 	__u32 handle;
-	int i;
 
-	for (i = 0; i < 500; i++)
+	for (i = 0; i < n; i++)
 		test_register(self->dev.fd, &handle);
-	EXPECT_EQ(self->dev.pins + 500 * NR_PAGES, pins_held());
+	EXPECT_EQ(self->dev.pins + n * NR_PAGES, pins_held());
 	EXPECT_EQ(0, close(self->dev.fd));
 	EXPECT_EQ(self->dev.pins, pins_settle(self->dev.pins));
 }
 
 TEST_F_TIMEOUT(lifetime, again_and_again, 900)
 {
+	int i, n = rounds_of(300);
 	__u32 handle;
-	int i;
 
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < n; i++) {
 		test_register(self->dev.fd, &handle);
 		ASSERT_EQ(0, virtgpu_gem_close(self->dev.fd, handle));
 	}
@@ -254,12 +254,11 @@ static void fail_and_lose_nothing(struct __test_metadata *_metadata,
 				  const struct virtgpu_way *way, char *buf,
 				  size_t size, int times)
 {
-	bool kmemleak = !access("/sys/kernel/debug/kmemleak", F_OK);
 	long before, after;
 	__u32 handle;
 	int i;
 
-	if (kmemleak)
+	if (is_debug_kernel())
 		times = 100;
 	before = read_value("/proc/meminfo", "MemAvailable:");
 	for (i = 0; i < times; i++)
@@ -267,7 +266,7 @@ static void fail_and_lose_nothing(struct __test_metadata *_metadata,
 						   &handle));
 	EXPECT_EQ(dev->pins, pins_held());
 	after = read_value("/proc/meminfo", "MemAvailable:");
-	EXPECT_LT(kmemleak ? 0 : before - after, 6 * 1024);
+	EXPECT_LT(is_debug_kernel() ? 0 : before - after, 6 * 1024);
 }
 
 /* A leaked list of the pages alone would be 8 MiB. */
@@ -298,12 +297,12 @@ TEST_F_TIMEOUT(lifetime, failing_early_again_and_again, 900)
 TEST_F_TIMEOUT(lifetime, killed_at_any_point, 900)
 {
 	int ready[2], status;
-	unsigned int i;
+	int i, n = rounds_of(100);
 	char byte;
 	pid_t pid;
 
 	ASSERT_EQ(0, pipe(ready));
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < n; i++) {
 		pid = fork();
 		ASSERT_LE(0, pid);
 		if (!pid) {

@@ -569,6 +569,18 @@ static inline int become_user(size_t pages)
 	return prctl(PR_SET_PDEATHSIG, SIGKILL) ? -errno : 0;
 }
 
+/* With KASAN and so on; it looks for lost memory by itself. */
+static inline bool is_debug_kernel(void)
+{
+	return !access("/sys/kernel/debug/kmemleak", F_OK);
+}
+
+/* Emulated, a debug kernel takes twenty times as long: then less is enough. */
+static inline int rounds_of(int rounds)
+{
+	return is_debug_kernel() ? rounds / 4 : rounds;
+}
+
 static inline void *map_anon(size_t size)
 {
 	return mmap(NULL, size, PROT_READ | PROT_WRITE,
