@@ -17,17 +17,16 @@
 
 #include "vcs_context_compute.h"
 #include "vcs_log.h"
+#include "vcs_resources.h"
 #include "vcs_table.h"
 
 /**
  * struct resource - memory that the guest has registered
- * @node: in the context's table, by virtio-gpu resource id
- * @win: the memory
+ * @base: what every resource has
  * @buf: the backend's object over it, NULL for the shared blob
  */
 struct resource {
-	struct vcs_node node;
-	struct vcs_window win;
+	struct vcs_resource base;
 	struct vcs_buffer *buf;
 };
 
@@ -37,15 +36,12 @@ struct program {
 };
 
 struct vcs_compute {
+	struct vcs_context base;
 	struct vcs_backend *be;
-	const struct vcs_limits *limits;
-	struct vcs_stats *stats;
 	struct vcs_device_info info;
-	struct vcs_table resources;
+	struct vcs_resources resources;
 	struct vcs_table programs;
 	struct resource *shmem;
-	uint64_t bytes;
-	uint64_t mappings;
 };
 
 /* Where the response to the current request goes. */
@@ -54,50 +50,23 @@ struct slot {
 	uint32_t room;
 };
 
-struct vcs_compute *vcs_compute_create(struct vcs_backend *be,
-				       const struct vcs_limits *limits,
-				       struct vcs_stats *stats)
+static struct vcs_compute *to_compute(struct vcs_context *ctx)
 {
-	struct vcs_compute *ctx = calloc(1, sizeof(*ctx));
-
-	if (!ctx)
-		return NULL;
-	ctx->be = be;
-	ctx->limits = limits;
-	ctx->stats = stats;
-	if (be->ops->query(be, &ctx->info)) {
-		free(ctx);
-		return NULL;
-	}
-	return ctx;
+	return (struct vcs_compute *)ctx;
 }
 
-static void count_resources(struct vcs_compute *ctx)
-{
-	struct vcs_stats *stats = ctx->stats;
-
-	vcs_stats_set(&stats->resources, ctx->resources.count);
-	vcs_stats_set(&stats->bytes, ctx->bytes);
-	vcs_stats_set(&stats->mappings, ctx->mappings);
-	if (ctx->bytes > stats->max_bytes)
-		vcs_stats_set(&stats->max_bytes, ctx->bytes);
-}
-
-static void free_resource(struct vcs_compute *ctx, struct resource *res,
-			  struct vcs_map_budget *budget)
+static void free_resource(struct vcs_compute *ctx, struct resource *res)
 {
 	if (res->buf)
 		ctx->be->ops->release(ctx->be, res->buf);
 	if (res == ctx->shmem)
 		ctx->shmem = NULL;
-	ctx->bytes -= res->win.size;
-	ctx->mappings -= res->win.nr_maps;
-	vcs_window_unmap(&res->win, budget);
-	free(res);
+	vcs_resources_free(&ctx->resources, &res->base);
 }
 
-void vcs_compute_destroy(struct vcs_compute *ctx, struct vcs_map_budget *budget)
+static void destroy(struct vcs_context *base)
 {
+	struct vcs_compute *ctx = to_compute(base);
 	struct resource *res;
 	struct program *prog;
 
@@ -105,36 +74,28 @@ void vcs_compute_destroy(struct vcs_compute *ctx, struct vcs_map_budget *budget)
 		ctx->be->ops->release_program(ctx->be, prog->prog);
 		free(prog);
 	}
-	while ((res = vcs_table_pop(&ctx->resources)))
-		free_resource(ctx, res, budget);
+	while ((res = vcs_resources_pop(&ctx->resources)))
+		free_resource(ctx, res);
 	free(ctx);
 }
 
-int vcs_compute_check_resource(struct vcs_compute *ctx, uint32_t res_id,
-			       uint32_t flags, uint64_t blob_id, uint64_t size)
+static int check_resource(struct vcs_context *base,
+			  const struct vcs_resource_info *info)
 {
-	if (!res_id)
-		return -EINVAL;
-	if (vcs_table_find(&ctx->resources, res_id))
-		return -EEXIST;
-	if (ctx->resources.count >= ctx->limits->max_resources) {
-		vcs_log_guest("there are %u resources; raise --max-resources",
-			      ctx->resources.count);
-		return -E2BIG;
-	}
-	if (size > ctx->limits->max_registered - ctx->bytes) {
-		vcs_log_guest("%llu bytes are registered; raise --max-registered",
-			      (unsigned long long)ctx->bytes);
-		return -E2BIG;
-	}
-	if (flags & VGPU_RES_BLOB) {
-		if ((flags & VGPU_RES_RDONLY) ||
-		    blob_id != VIRTIO_GPU_COMPUTE_SHMEM_BLOB_ID ||
-		    size < VIRTIO_GPU_COMPUTE_SHMEM_MIN_SIZE)
+	struct vcs_compute *ctx = to_compute(base);
+	int ret;
+
+	ret = vcs_resources_check(&ctx->resources, info->res_id, info->size);
+	if (ret)
+		return ret;
+	if (info->flags & VGPU_RES_BLOB) {
+		if ((info->flags & VGPU_RES_RDONLY) ||
+		    info->blob_id != VIRTIO_GPU_COMPUTE_SHMEM_BLOB_ID ||
+		    info->size < VIRTIO_GPU_COMPUTE_SHMEM_MIN_SIZE)
 			return -EINVAL;
 		if (ctx->shmem)
 			return -EEXIST;
-	} else if (size > ctx->info.max_alloc) {
+	} else if (info->size > ctx->info.max_alloc) {
 		return -E2BIG;
 	}
 	return 0;
@@ -150,43 +111,39 @@ static void init_shmem(const struct vcs_window *win)
 	shm->rsp_offset = htole32(sizeof(*shm));
 }
 
-int vcs_compute_add_resource(struct vcs_compute *ctx, uint32_t res_id,
-			     uint32_t flags, const struct vcs_window *win)
+static int add_resource(struct vcs_context *base,
+			const struct vcs_resource_info *info,
+			const struct vcs_window *win)
 {
+	struct vcs_compute *ctx = to_compute(base);
 	struct resource *res;
 	int ret;
 
 	res = calloc(1, sizeof(*res));
 	if (!res)
 		return -ENOMEM;
-	res->node.id = res_id;
-	res->win = *win;
-	if (flags & VGPU_RES_BLOB) {
+	if (info->flags & VGPU_RES_BLOB) {
 		init_shmem(win);
 		ctx->shmem = res;
 	} else {
-		ret = ctx->be->ops->import(ctx->be, &res->win, &res->buf);
+		ret = ctx->be->ops->import(ctx->be, win, &res->buf);
 		if (ret) {
 			free(res);
 			return ret;
 		}
 	}
-	vcs_table_add(&ctx->resources, &res->node);
-	ctx->bytes += res->win.size;
-	ctx->mappings += res->win.nr_maps;
-	count_resources(ctx);
+	vcs_resources_add(&ctx->resources, &res->base, info->res_id, win);
 	return 0;
 }
 
-int vcs_compute_remove_resource(struct vcs_compute *ctx, uint32_t res_id,
-				struct vcs_map_budget *budget)
+static int remove_resource(struct vcs_context *base, uint32_t res_id)
 {
-	struct resource *res = vcs_table_remove(&ctx->resources, res_id);
+	struct vcs_compute *ctx = to_compute(base);
+	struct resource *res = vcs_resources_remove(&ctx->resources, res_id);
 
 	if (!res)
 		return -ENOENT;
-	free_resource(ctx, res, budget);
-	count_resources(ctx);
+	free_resource(ctx, res);
 	return 0;
 }
 
@@ -194,7 +151,7 @@ int vcs_compute_remove_resource(struct vcs_compute *ctx, uint32_t res_id,
 
 static struct virtio_gpu_compute_shmem *shmem(struct vcs_compute *ctx)
 {
-	return (void *)ctx->shmem->win.addr;
+	return (void *)ctx->shmem->base.win.addr;
 }
 
 static void set_async_error(struct vcs_compute *ctx, int error)
@@ -217,12 +174,12 @@ static int find_slot(struct vcs_compute *ctx,
 {
 	const struct virtio_gpu_compute_rsp *rsp;
 	uint32_t off = le32toh(req->rsp_off);
-	size_t size = ctx->shmem->win.size;
+	size_t size = ctx->shmem->base.win.size;
 
 	if (off % 8 || off < sizeof(struct virtio_gpu_compute_shmem) ||
 	    off > size - sizeof(*rsp))
 		return -EINVAL;
-	slot->addr = ctx->shmem->win.addr + off;
+	slot->addr = ctx->shmem->base.win.addr + off;
 	rsp = (const void *)slot->addr;
 	slot->room = le32toh(__atomic_load_n(&rsp->len, __ATOMIC_RELAXED));
 	if (slot->room < sizeof(*rsp) || slot->room > size - off)
@@ -318,7 +275,7 @@ static int add_program(struct vcs_compute *ctx, uint32_t id, const char *source,
 		return ret;
 	}
 	vcs_table_add(&ctx->programs, &p->node);
-	vcs_stats_set(&ctx->stats->programs, ctx->programs.count);
+	vcs_stats_set(&ctx->resources.stats->programs, ctx->programs.count);
 	return 0;
 }
 
@@ -341,7 +298,7 @@ static int build(struct vcs_compute *ctx,
 		return -EINVAL;
 	if (vcs_table_find(&ctx->programs, id))
 		return -EEXIST;
-	if (ctx->programs.count >= ctx->limits->max_programs) {
+	if (ctx->programs.count >= ctx->resources.limits->max_programs) {
 		vcs_log_guest("there are %u programs; raise --max-programs",
 			      ctx->programs.count);
 		return -E2BIG;
@@ -375,17 +332,17 @@ static void do_build(struct vcs_compute *ctx,
 static int get_buffer_arg(struct vcs_compute *ctx, uint32_t res_id,
 			  struct vcs_arg *arg)
 {
-	struct resource *res = vcs_table_find(&ctx->resources, res_id);
+	struct resource *res = vcs_resources_find(&ctx->resources, res_id);
 
 	if (!res)
 		return -ENOENT;
 	/* The shared blob is no memory of kernels. */
-	if (!res->buf || arg->offset >= res->win.size ||
+	if (!res->buf || arg->offset >= res->base.win.size ||
 	    arg->offset % ctx->info.offset_align)
 		return -EINVAL;
 	if (!arg->size)
-		arg->size = res->win.size - arg->offset;
-	if (arg->size > res->win.size - arg->offset)
+		arg->size = res->base.win.size - arg->offset;
+	if (arg->size > res->base.win.size - arg->offset)
 		return -EINVAL;
 	arg->type = VCS_ARG_BUFFER;
 	arg->buffer = res->buf;
@@ -537,7 +494,7 @@ static int release_program(struct vcs_compute *ctx,
 		return -ENOENT;
 	ctx->be->ops->release_program(ctx->be, p->prog);
 	free(p);
-	vcs_stats_set(&ctx->stats->programs, ctx->programs.count);
+	vcs_stats_set(&ctx->resources.stats->programs, ctx->programs.count);
 	return 0;
 }
 
@@ -545,8 +502,8 @@ static void execute(struct vcs_compute *ctx,
 		    const struct virtio_gpu_compute_req *req, uint32_t len,
 		    const struct slot *slot)
 {
-	vcs_stats_set(&ctx->stats->since, vcs_stats_now());
-	vcs_stats_set(&ctx->stats->cmd, le32toh(req->cmd));
+	vcs_stats_set(&ctx->resources.stats->since, vcs_stats_now());
+	vcs_stats_set(&ctx->resources.stats->cmd, le32toh(req->cmd));
 	switch (le32toh(req->cmd)) {
 	case VIRTIO_GPU_COMPUTE_NOP:
 		do_nop(req, len, slot);
@@ -567,16 +524,17 @@ static void execute(struct vcs_compute *ctx,
 		respond(slot, -EOPNOTSUPP);
 		break;
 	}
-	vcs_stats_set(&ctx->stats->cmd, 0);
+	vcs_stats_set(&ctx->resources.stats->cmd, 0);
 }
 
-int vcs_compute_submit(struct vcs_compute *ctx, const uint8_t *payload,
-		       size_t len)
+static int submit(struct vcs_context *base, const uint8_t *payload, size_t len)
 {
+	struct vcs_compute *ctx = to_compute(base);
+
 	if (!ctx->shmem)
 		return -EINVAL;
 
-	vcs_stats_add(&ctx->stats->submissions, 1);
+	vcs_stats_add(&ctx->resources.stats->submissions, 1);
 	while (len) {
 		const struct virtio_gpu_compute_req *req = (const void *)payload;
 		uint32_t req_len;
@@ -607,4 +565,31 @@ int vcs_compute_submit(struct vcs_compute *ctx, const uint8_t *payload,
 		len -= req_len;
 	}
 	return 0;
+}
+
+static const struct vcs_context_ops compute_ops = {
+	.check_resource = check_resource,
+	.add_resource = add_resource,
+	.remove_resource = remove_resource,
+	.submit = submit,
+	.destroy = destroy,
+};
+
+struct vcs_context *vcs_compute_create(struct vcs_backend *be,
+				       const struct vcs_limits *limits,
+				       struct vcs_stats *stats,
+				       struct vcs_map_budget *budget)
+{
+	struct vcs_compute *ctx = calloc(1, sizeof(*ctx));
+
+	if (!ctx)
+		return NULL;
+	ctx->base.ops = &compute_ops;
+	ctx->be = be;
+	vcs_resources_init(&ctx->resources, limits, stats, budget);
+	if (be->ops->query(be, &ctx->info)) {
+		free(ctx);
+		return NULL;
+	}
+	return &ctx->base;
 }

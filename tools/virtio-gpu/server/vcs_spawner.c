@@ -80,13 +80,25 @@ static struct context *find_context(struct spawner *s, uint64_t serial)
 static int compute_worker(int sock, int compiler, const struct vcs_config *cfg,
 			  struct vcs_stats *stats)
 {
+	struct vcs_map_budget budget;
+	struct vcs_context *ctx;
 	struct vcs_backend *be;
 	int ret;
 
 	ret = vcs_backend_opencl_open(cfg, compiler, &be);
 	if (ret)
 		return ret;
-	ret = vcs_worker_serve(sock, be, &cfg->limits, stats);
+	ret = vcs_map_budget_init(&budget);
+	if (ret)
+		goto out;
+	ctx = vcs_compute_create(be, &cfg->limits, stats, &budget);
+	if (!ctx) {
+		ret = -EIO;
+		goto out;
+	}
+	ret = vcs_worker_serve(sock, ctx, &budget);
+	ctx->ops->destroy(ctx);
+out:
 	vcs_backend_opencl_close(be);
 	return ret;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vcs_context_compute.h"
+#include "vcs_context.h"
 #include "vcs_log.h"
 #include "vcs_msg.h"
 #include "vcs_worker.h"
@@ -22,7 +22,7 @@
  * @more: the next message belongs to it
  * @error: it has failed; what is still to come is dropped
  * @hdr: type and serial of its first fragment
- * @map: RES_MAP: what all fragments repeat
+ * @info: RES_MAP: what all fragments repeat
  * @win: RES_MAP: the window, mapped so far
  * @nr_runs: RES_MAP: runs so far
  * @total: SUBMIT: bytes that all fragments add up to
@@ -32,7 +32,7 @@ struct request {
 	bool more;
 	int error;
 	struct vgpu_msg_hdr hdr;
-	struct vgpu_msg_res_map map;
+	struct vcs_resource_info info;
 	struct vcs_window win;
 	uint64_t nr_runs;
 	uint32_t total;
@@ -41,8 +41,8 @@ struct request {
 
 struct worker {
 	int sock;
-	struct vcs_compute *ctx;
-	struct vcs_map_budget budget;
+	struct vcs_context *ctx;
+	struct vcs_map_budget *budget;
 	struct request req;
 	struct vcs_msg msg;
 	uint8_t payload[VGPU_PROTO_MAX_SUBMIT] __attribute__((aligned(8)));
@@ -60,10 +60,14 @@ static int begin_res_map(struct worker *w)
 	struct request *req = &w->req;
 	int ret;
 
-	req->map = *map;
+	req->info = (struct vcs_resource_info) {
+		.res_id = map->res_id,
+		.flags = map->flags,
+		.blob_id = map->blob_id,
+		.size = map->size,
+	};
 	req->nr_runs = 0;
-	ret = vcs_compute_check_resource(w->ctx, map->res_id, map->flags,
-					 map->blob_id, map->size);
+	ret = w->ctx->ops->check_resource(w->ctx, &req->info);
 	if (ret)
 		return ret;
 	return vcs_window_init(&req->win, map->size,
@@ -75,13 +79,12 @@ static int end_res_map(struct worker *w)
 	struct request *req = &w->req;
 	int ret;
 
-	if ((req->map.flags & VGPU_RES_BLOB) && req->nr_runs != 1)
+	if ((req->info.flags & VGPU_RES_BLOB) && req->nr_runs != 1)
 		return -EINVAL;
 	ret = vcs_window_finish(&req->win);
 	if (ret)
 		return ret;
-	ret = vcs_compute_add_resource(w->ctx, req->map.res_id, req->map.flags,
-				       &req->win);
+	ret = w->ctx->ops->add_resource(w->ctx, &req->info, &req->win);
 	if (!ret)
 		memset(&req->win, 0, sizeof(req->win));
 	return ret;
@@ -95,16 +98,16 @@ static int do_res_map(struct worker *w, bool first)
 
 	if (first)
 		req->error = begin_res_map(w);
-	else if (map->res_id != req->map.res_id ||
-		 map->flags != req->map.flags ||
-		 map->blob_id != req->map.blob_id ||
-		 map->size != req->map.size)
+	else if (map->res_id != req->info.res_id ||
+		 map->flags != req->info.flags ||
+		 map->blob_id != req->info.blob_id ||
+		 map->size != req->info.size)
 		return -EBADMSG;
 
 	if (!req->error)
 		req->error = vcs_window_append(&req->win, map->runs,
 					       map->nr_runs, w->msg.fds,
-					       w->msg.nr_fds, &w->budget);
+					       w->msg.nr_fds, w->budget);
 	vcs_msg_close_fds(&w->msg);
 	req->nr_runs += map->nr_runs;
 
@@ -112,14 +115,14 @@ static int do_res_map(struct worker *w, bool first)
 		req->error = end_res_map(w);
 	if (req->error) {
 		/* Not only at the end: there may be no other fragment. */
-		vcs_window_unmap(&req->win, &w->budget);
+		vcs_window_unmap(&req->win, w->budget);
 	}
 	if (req->more)
 		return 0;
 	if (req->error)
 		vcs_log_guest("resource %u of %llu bytes refused: %s",
-			      req->map.res_id,
-			      (unsigned long long)req->map.size,
+			      req->info.res_id,
+			      (unsigned long long)req->info.size,
 			      strerror(-req->error));
 	return done(w, req->error);
 }
@@ -148,7 +151,8 @@ static int do_submit(struct worker *w, bool first)
 	if (req->len != req->total)
 		return -EBADMSG;
 	if (!req->error)
-		req->error = vcs_compute_submit(w->ctx, w->payload, req->len);
+		req->error = w->ctx->ops->submit(w->ctx, w->payload,
+						  req->len);
 	return done(w, req->error);
 }
 
@@ -174,15 +178,14 @@ static int do_message(struct worker *w)
 	case VGPU_MSG_SUBMIT:
 		return do_submit(w, first);
 	default:	/* RES_UNMAP, as checked */
-		ret = vcs_compute_remove_resource(w->ctx,
-						  w->msg.res_unmap.res_id,
-						  &w->budget);
+		ret = w->ctx->ops->remove_resource(w->ctx,
+						   w->msg.res_unmap.res_id);
 		return done(w, ret);
 	}
 }
 
-int vcs_worker_serve(int sock, struct vcs_backend *be,
-		     const struct vcs_limits *limits, struct vcs_stats *stats)
+int vcs_worker_serve(int sock, struct vcs_context *ctx,
+		     struct vcs_map_budget *budget)
 {
 	struct worker *w;
 	int ret;
@@ -191,15 +194,8 @@ int vcs_worker_serve(int sock, struct vcs_backend *be,
 	if (!w)
 		return -ENOMEM;
 	w->sock = sock;
-	ret = vcs_map_budget_init(&w->budget);
-	if (ret)
-		goto out_free;
-	vcs_stats_set(&stats->max_mappings, w->budget.left);
-	w->ctx = vcs_compute_create(be, limits, stats);
-	if (!w->ctx) {
-		ret = -EIO;
-		goto out_free;
-	}
+	w->ctx = ctx;
+	w->budget = budget;
 
 	while ((ret = vcs_msg_recv_packet(sock, &w->msg)) > 0) {
 		ret = do_message(w);
@@ -213,9 +209,7 @@ int vcs_worker_serve(int sock, struct vcs_backend *be,
 	if (ret)
 		vcs_err("connection with QEMU: %s", strerror(-ret));
 
-	vcs_window_unmap(&w->req.win, &w->budget);
-	vcs_compute_destroy(w->ctx, &w->budget);
-out_free:
+	vcs_window_unmap(&w->req.win, budget);
 	free(w);
 	return ret;
 }

@@ -5,15 +5,15 @@
 #ifndef VCS_WORKER_H
 #define VCS_WORKER_H
 
-#include "vcs_backend.h"
-#include "vcs_limits.h"
-#include "vcs_stats.h"
+#include "vcs_context.h"
+#include "vcs_window.h"
 
 /*
- * Serve the connection until QEMU closes it, and count in @stats. Returns 0 then,
- * or an error that leaves no other way than to end the process.
+ * Serve the connection until QEMU closes it. @budget is what the context's
+ * windows are charged to. Returns 0 then, or an error that leaves no other way
+ * than to end the process.
  */
-int vcs_worker_serve(int sock, struct vcs_backend *be,
-		     const struct vcs_limits *limits, struct vcs_stats *stats);
+int vcs_worker_serve(int sock, struct vcs_context *ctx,
+		     struct vcs_map_budget *budget);
 
 #endif /* VCS_WORKER_H */

@@ -22,9 +22,14 @@
 #define SHM_SIZE	8192
 #define RSP_BYTES	64
 
-static void add(struct vcs_compute *ctx, uint32_t id, uint32_t flags,
+static void add(struct vcs_context *ctx, uint32_t id, uint32_t flags,
 		size_t size, uint8_t **addr)
 {
+	const struct vcs_resource_info info = {
+		.res_id = id,
+		.flags = flags,
+		.size = size,
+	};
 	struct vcs_window win = {
 		.size = size,
 		.filled = size,
@@ -34,13 +39,13 @@ static void add(struct vcs_compute *ctx, uint32_t id, uint32_t flags,
 	win.addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (win.addr == MAP_FAILED ||
-	    vcs_compute_add_resource(ctx, id, flags, &win))
+	    ctx->ops->add_resource(ctx, &info, &win))
 		abort();
 	if (addr)
 		*addr = win.addr;
 }
 
-static void add_program(struct vcs_compute *ctx)
+static void add_program(struct vcs_context *ctx)
 {
 	struct {
 		struct virtio_gpu_compute_build req;
@@ -58,14 +63,14 @@ static void add_program(struct vcs_compute *ctx)
 		.source = "source",
 	};
 
-	if (vcs_compute_submit(ctx, (const uint8_t *)&build, sizeof(build)))
+	if (ctx->ops->submit(ctx, (const uint8_t *)&build, sizeof(build)))
 		abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct vcs_map_budget budget = { 0 };
-	struct vcs_compute *ctx;
+	struct vcs_context *ctx;
 	uint8_t *shm, *payload;
 	const struct vcs_limits limits = VCS_LIMITS_DEFAULT;
 	struct vcs_stats stats = { 0 };
@@ -76,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	vcs_log_set_level(VCS_LOG_ERROR);
 	mock_init(&mock);
 	mock.log = "a build log";
-	ctx = vcs_compute_create(&mock.base, &limits, &stats);
+	ctx = vcs_compute_create(&mock.base, &limits, &stats, &budget);
 	if (!ctx)
 		abort();
 	add(ctx, 1, 0, 16384, NULL);
@@ -94,10 +99,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!payload)
 		abort();
 	memcpy(payload, data, size);
-	if (vcs_compute_submit(ctx, payload, size))
+	if (ctx->ops->submit(ctx, payload, size))
 		abort();
 	free(payload);
-	vcs_compute_destroy(ctx, &budget);
+	ctx->ops->destroy(ctx);
 	if (mock.buffers || mock.programs)
 		abort();
 	return 0;

@@ -19,6 +19,7 @@
 #include "fuzz.h"
 #include "mock.h"
 #include "send.h"
+#include "vcs_context_compute.h"
 #include "vcs_log.h"
 #include "vcs_worker.h"
 
@@ -100,6 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct packet p;
 	const struct vcs_limits limits = VCS_LIMITS_DEFAULT;
 	struct vcs_stats stats = { 0 };
+	struct vcs_map_budget budget;
+	struct vcs_context *ctx;
 	struct mock mock;
 
 	if (ram < 0)
@@ -125,7 +128,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 	}
 	shutdown(pair[0], SHUT_WR);
-	vcs_worker_serve(pair[1], &mock.base, &limits, &stats);
+	if (vcs_map_budget_init(&budget))
+		abort();
+	ctx = vcs_compute_create(&mock.base, &limits, &stats, &budget);
+	if (!ctx)
+		abort();
+	vcs_worker_serve(pair[1], ctx, &budget);
+	ctx->ops->destroy(ctx);
 	close(pair[0]);
 	close(pair[1]);
 	after = dup(other);

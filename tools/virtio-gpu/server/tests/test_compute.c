@@ -26,7 +26,7 @@
 #define RSP_OFF		512U
 
 static struct vcs_map_budget budget;
-static struct vcs_compute *ctx;
+static struct vcs_context *ctx;
 static const struct vcs_limits defaults = VCS_LIMITS_DEFAULT;
 static struct vcs_limits limits;
 static struct vcs_stats stats;
@@ -46,16 +46,34 @@ static struct vcs_window make_window(size_t size, bool rdonly)
 	return win;
 }
 
+static int check(uint32_t res_id, uint32_t flags, uint64_t blob_id,
+		 uint64_t size)
+{
+	const struct vcs_resource_info info = {
+		.res_id = res_id,
+		.flags = flags,
+		.blob_id = blob_id,
+		.size = size,
+	};
+
+	return ctx->ops->check_resource(ctx, &info);
+}
+
 static int add(uint32_t res_id, uint32_t flags, size_t size)
 {
+	const struct vcs_resource_info info = {
+		.res_id = res_id,
+		.flags = flags,
+		.size = size,
+	};
 	struct vcs_window win;
 	int ret;
 
-	ret = vcs_compute_check_resource(ctx, res_id, flags, 0, size);
+	ret = check(res_id, flags, 0, size);
 	if (ret)
 		return ret;
 	win = make_window(size, flags & VGPU_RES_RDONLY);
-	ret = vcs_compute_add_resource(ctx, res_id, flags, &win);
+	ret = ctx->ops->add_resource(ctx, &info, &win);
 	if (ret)
 		vcs_window_unmap(&win, &budget);
 	else if (flags & VGPU_RES_BLOB)
@@ -72,7 +90,7 @@ static int setup_bare(void **state)
 	shm = NULL;
 	limits = defaults;
 	memset(&stats, 0, sizeof(stats));
-	ctx = vcs_compute_create(&mock.base, &limits, &stats);
+	ctx = vcs_compute_create(&mock.base, &limits, &stats, &budget);
 	return !ctx;
 }
 
@@ -84,7 +102,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	vcs_compute_destroy(ctx, &budget);
+	ctx->ops->destroy(ctx);
 	assert_int_equal(mock.buffers, 0);
 	assert_int_equal(mock.programs, 0);
 	return 0;
@@ -122,7 +140,7 @@ static int submit(const void *p, size_t len)
 	const struct virtio_gpu_compute_rsp *r = rsp();
 
 	set_room(SHM_SIZE - RSP_OFF);
-	assert_int_equal(vcs_compute_submit(ctx, p, len), 0);
+	assert_int_equal(ctx->ops->submit(ctx, p, len), 0);
 	assert_int_equal(le32toh(head()->seqno), seqno);
 	return (int32_t)le32toh(r->ret);
 }
@@ -149,7 +167,7 @@ static void no_shared_blob_no_submission(void **state)
 
 	(void)state;
 	set_header(&req, VIRTIO_GPU_COMPUTE_NOP, sizeof(req));
-	assert_int_equal(vcs_compute_submit(ctx, (void *)&req, sizeof(req)),
+	assert_int_equal(ctx->ops->submit(ctx, (void *)&req, sizeof(req)),
 			 -EINVAL);
 }
 
@@ -169,7 +187,7 @@ static void nop_is_answered(void **state)
 static void empty_submission(void **state)
 {
 	(void)state;
-	assert_int_equal(vcs_compute_submit(ctx, NULL, 0), 0);
+	assert_int_equal(ctx->ops->submit(ctx, NULL, 0), 0);
 	assert_int_equal(head()->async_error, 0);
 }
 
@@ -197,7 +215,7 @@ static void several_requests_in_one_submission(void **state)
 	reqs[2].rsp_off = htole32(RSP_OFF + 16);
 	memset(shm + RSP_OFF, 0, 24);
 	shm[RSP_OFF] = shm[RSP_OFF + 8] = shm[RSP_OFF + 16] = 8;
-	assert_int_equal(vcs_compute_submit(ctx, (void *)reqs, sizeof(reqs)),
+	assert_int_equal(ctx->ops->submit(ctx, (void *)reqs, sizeof(reqs)),
 			 0);
 	assert_int_equal(le32toh(head()->seqno), 3);
 	assert_int_equal(*(int32_t *)(shm + RSP_OFF + 4), 0);
@@ -232,7 +250,7 @@ static void rest_of_a_broken_submission_is_dropped(void **state)
 	set_header(&req[0], VIRTIO_GPU_COMPUTE_NOP, 12);
 	set_header(&req[1], VIRTIO_GPU_COMPUTE_NOP, sizeof(req[1]));
 	set_room(8);
-	vcs_compute_submit(ctx, (void *)req, sizeof(req));
+	ctx->ops->submit(ctx, (void *)req, sizeof(req));
 	assert_int_equal(le32toh(head()->seqno), 1);
 }
 
@@ -243,7 +261,7 @@ static void no_room_for_a_header(void **state)
 	(void)state;
 	set_header(&req[0], VIRTIO_GPU_COMPUTE_NOP, sizeof(req[0]));
 	set_room(8);
-	vcs_compute_submit(ctx, (void *)req, sizeof(req[0]) + 8);
+	ctx->ops->submit(ctx, (void *)req, sizeof(req[0]) + 8);
 	/* The first was answered. */
 	assert_int_equal(le32toh(head()->seqno), 1);
 	assert_int_equal(le32toh(head()->async_error), EBADMSG);
@@ -266,8 +284,8 @@ static void responses_outside_of_the_blob(void **state)
 		set_header(&req, VIRTIO_GPU_COMPUTE_RELEASE, sizeof(req));
 		req.hdr.rsp_off = htole32(offs[i]);
 		memcpy(before, shm, SHM_SIZE);
-		assert_int_equal(vcs_compute_submit(ctx, (void *)&req,
-						    sizeof(req)), 0);
+		assert_int_equal(ctx->ops->submit(ctx, (void *)&req,
+						   sizeof(req)), 0);
 		assert_int_equal(le32toh(head()->async_error), EINVAL);
 		assert_int_equal(le32toh(head()->seqno), seqno);
 		assert_memory_equal(shm + 16, before + 16, SHM_SIZE - 16);
@@ -287,7 +305,7 @@ static void rooms_that_are_none(void **state)
 		head()->async_error = 0;
 		set_header(&req, VIRTIO_GPU_COMPUTE_NOP, sizeof(req));
 		set_room(rooms[i]);
-		vcs_compute_submit(ctx, (void *)&req, sizeof(req));
+		ctx->ops->submit(ctx, (void *)&req, sizeof(req));
 		assert_int_equal(le32toh(head()->async_error), EINVAL);
 		assert_int_equal(le32toh(head()->seqno), seqno);
 		assert_int_equal(shm[RSP_OFF + 4], 0xee);
@@ -305,7 +323,7 @@ static void responses_are_cut_to_their_room(void **state)
 	     room += 4) {
 		set_header(&req, VIRTIO_GPU_COMPUTE_QUERY, sizeof(req));
 		set_room(room);
-		vcs_compute_submit(ctx, (void *)&req, sizeof(req));
+		ctx->ops->submit(ctx, (void *)&req, sizeof(req));
 		assert_int_equal(r->ret, 0);
 		assert_true(le32toh(r->len) <= room);
 		assert_int_equal(le32toh(r->len),
@@ -325,7 +343,7 @@ static void response_at_the_end(void **state)
 	req.rsp_off = htole32(SHM_SIZE - 8);
 	*(uint32_t *)(shm + SHM_SIZE - 8) = htole32(8);
 	*(uint32_t *)(shm + SHM_SIZE - 4) = 1;
-	vcs_compute_submit(ctx, (void *)&req, sizeof(req));
+	ctx->ops->submit(ctx, (void *)&req, sizeof(req));
 	assert_int_equal(*(uint32_t *)(shm + SHM_SIZE - 4), 0);
 	assert_int_equal(head()->async_error, 0);
 }
@@ -421,7 +439,7 @@ static void build_log_is_returned(void **state)
 	len = fill_build(&req, 1, "source", "");
 	set_header(&req, VIRTIO_GPU_COMPUTE_BUILD, (uint32_t)len);
 	set_room(sizeof(*r) + 4);
-	vcs_compute_submit(ctx, (void *)&req, len);
+	ctx->ops->submit(ctx, (void *)&req, len);
 	assert_int_equal(le32toh(r->log_len), 10);
 	assert_int_equal(le32toh(r->hdr.len), sizeof(*r) + 4);
 	assert_memory_equal(r->log, "line\xee\xee", 6);
@@ -633,7 +651,7 @@ static void launch_of_what_is_not_there(void **state)
 	req.args[0].res_id = htole32(8);
 	assert_int_equal(launch(&req), -ENOENT);
 	req = good_launch();
-	assert_int_equal(vcs_compute_remove_resource(ctx, 7, &budget), 0);
+	assert_int_equal(ctx->ops->remove_resource(ctx, 7), 0);
 	assert_int_equal(launch(&req), -ENOENT);
 	assert_int_equal(mock.launches, 0);
 }
@@ -766,8 +784,8 @@ static void resources_come_and_go(void **state)
 	assert_true(mock.rdonly);
 	assert_int_equal(mock.buffers, 2);
 	assert_int_equal(add(1, 0, 4096), -EEXIST);
-	assert_int_equal(vcs_compute_remove_resource(ctx, 1, &budget), 0);
-	assert_int_equal(vcs_compute_remove_resource(ctx, 1, &budget), -ENOENT);
+	assert_int_equal(ctx->ops->remove_resource(ctx, 1), 0);
+	assert_int_equal(ctx->ops->remove_resource(ctx, 1), -ENOENT);
 	assert_int_equal(mock.buffers, 1);
 	assert_int_equal(add(1, 0, 4096), 0);
 }
@@ -781,12 +799,10 @@ static void bad_resources(void **state)
 	assert_int_equal(add(1, VGPU_RES_BLOB, SHM_SIZE), -EEXIST);
 	assert_int_equal(add(1, VGPU_RES_BLOB | VGPU_RES_RDONLY, SHM_SIZE),
 			 -EINVAL);
-	assert_int_equal(vcs_compute_check_resource(ctx, 1, VGPU_RES_BLOB, 0,
-						    2048), -EINVAL);
-	assert_int_equal(vcs_compute_check_resource(ctx, 1, VGPU_RES_BLOB, 1,
-						    SHM_SIZE), -EINVAL);
+	assert_int_equal(check(1, VGPU_RES_BLOB, 0, 2048), -EINVAL);
+	assert_int_equal(check(1, VGPU_RES_BLOB, 1, SHM_SIZE), -EINVAL);
 	/* The id of a guest's blob means nothing to us. */
-	assert_int_equal(vcs_compute_check_resource(ctx, 1, 0, 5, 4096), 0);
+	assert_int_equal(check(1, 0, 5, 4096), 0);
 	mock.fail = -ENOMEM;
 	assert_int_equal(add(1, 0, 4096), -ENOMEM);
 	mock.fail = 0;
@@ -803,7 +819,7 @@ static void resources_are_limited(void **state)
 	for (i = 1; i < VCS_MAX_RESOURCES; i++)
 		assert_int_equal(add(1000 + i, 0, 4096), 0);
 	assert_int_equal(add(1000 + i, 0, 4096), -E2BIG);
-	assert_int_equal(vcs_compute_remove_resource(ctx, 1001, &budget), 0);
+	assert_int_equal(ctx->ops->remove_resource(ctx, 1001), 0);
 	assert_int_equal(add(1000 + i, 0, 4096), 0);
 	assert_int_equal(add(1001, 0, 4096), -E2BIG);
 }
@@ -815,13 +831,12 @@ static void registered_memory_is_limited(void **state)
 	assert_int_equal(add(1, 0, 4 * 4096), -E2BIG);
 	assert_int_equal(add(1, 0, 3 * 4096), 0);
 	assert_int_equal(add(2, 0, 4096), -E2BIG);
-	assert_int_equal(vcs_compute_remove_resource(ctx, 1, &budget), 0);
+	assert_int_equal(ctx->ops->remove_resource(ctx, 1), 0);
 	assert_int_equal(add(2, 0, 4096), 0);
 	assert_int_equal(add(3, 0, 2 * 4096), 0);
 	assert_int_equal(add(4, 0, 4096), -E2BIG);
 	/* Sizes that would wrap a sum. */
-	assert_int_equal(vcs_compute_check_resource(ctx, 5, VGPU_RES_BLOB,
-						    0, -(uint64_t)SHM_SIZE),
+	assert_int_equal(check(5, VGPU_RES_BLOB, 0, -(uint64_t)SHM_SIZE),
 			 -E2BIG);
 	assert_int_equal(stats.bytes, limits.max_registered);
 	assert_int_equal(stats.max_bytes, limits.max_registered);
@@ -833,9 +848,9 @@ static void shared_blob_can_be_replaced(void **state)
 	struct virtio_gpu_compute_req req;
 
 	(void)state;
-	assert_int_equal(vcs_compute_remove_resource(ctx, SHM_ID, &budget), 0);
+	assert_int_equal(ctx->ops->remove_resource(ctx, SHM_ID), 0);
 	set_header(&req, VIRTIO_GPU_COMPUTE_NOP, sizeof(req));
-	assert_int_equal(vcs_compute_submit(ctx, (void *)&req, sizeof(req)),
+	assert_int_equal(ctx->ops->submit(ctx, (void *)&req, sizeof(req)),
 			 -EINVAL);
 	assert_int_equal(add(SHM_ID + 1, VGPU_RES_BLOB, SHM_SIZE), 0);
 	assert_int_equal(request(&req, VIRTIO_GPU_COMPUTE_NOP, sizeof(req)), 0);

@@ -19,6 +19,7 @@
 
 #include "client.h"
 #include "mock.h"
+#include "vcs_context_compute.h"
 #include "vcs_log.h"
 #include "vcs_worker.h"
 
@@ -31,8 +32,15 @@ static struct memory mem;
 
 static void *serve(void *arg)
 {
+	struct vcs_map_budget budget;
+	struct vcs_context *ctx;
+
 	(void)arg;
-	served = vcs_worker_serve(server_sock, &mock.base, &limits, &stats);
+	served = vcs_map_budget_init(&budget);
+	ctx = vcs_compute_create(&mock.base, &limits, &stats, &budget);
+	if (!served && ctx)
+		served = vcs_worker_serve(server_sock, ctx, &budget);
+	ctx->ops->destroy(ctx);
 	close(server_sock);
 	return NULL;
 }

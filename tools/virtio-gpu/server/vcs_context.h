@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a worker asks of its context, whatever its type
+ */
+#ifndef VCS_CONTEXT_H
+#define VCS_CONTEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vcs_window.h"
+
+struct vcs_context;
+
+/**
+ * struct vcs_resource_info - a resource, as RES_MAP names it
+ * @res_id: virtio-gpu resource id
+ * @flags: VGPU_RES_*
+ * @blob_id: as the guest named it
+ * @size: of its window
+ */
+struct vcs_resource_info {
+	uint32_t res_id;
+	uint32_t flags;
+	uint64_t blob_id;
+	uint64_t size;
+};
+
+/* All functions that return int return 0 or a negative errno. */
+struct vcs_context_ops {
+	/* May this resource be added? -EINVAL, -EEXIST or -E2BIG if not. */
+	int (*check_resource)(struct vcs_context *ctx,
+			      const struct vcs_resource_info *info);
+
+	/*
+	 * Add the resource that check_resource() has allowed; the window is the
+	 * context's if it returns 0.
+	 */
+	int (*add_resource)(struct vcs_context *ctx,
+			    const struct vcs_resource_info *info,
+			    const struct vcs_window *win);
+
+	/*
+	 * Take a resource away and unmap it: nothing of this process can access
+	 * its memory when this returns. -ENOENT: there is none.
+	 */
+	int (*remove_resource)(struct vcs_context *ctx, uint32_t res_id);
+
+	/*
+	 * Execute a submission. What is wrong with it is told in the shared
+	 * blob; the return value is -EINVAL when there is no such blob yet, else
+	 * 0. @payload is the process's own memory, aligned to 8.
+	 */
+	int (*submit)(struct vcs_context *ctx, const uint8_t *payload,
+		      size_t len);
+
+	/* Drops everything that the context has. */
+	void (*destroy)(struct vcs_context *ctx);
+};
+
+struct vcs_context {
+	const struct vcs_context_ops *ops;
+};
+
+#endif /* VCS_CONTEXT_H */
