@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
  * COMPUTE context: executes the requests of virtio_gpu_compute.h
- *
- * A request is in memory of this process and does not change while it is
- * looked at. The shared blob does: the guest may write it at any time, so
- * nothing is read there but the room for a response, and that once.
  */
 #include <endian.h>
 #include <errno.h>
@@ -18,6 +14,7 @@
 #include "vcs_context_compute.h"
 #include "vcs_log.h"
 #include "vcs_resources.h"
+#include "vcs_shmem.h"
 #include "vcs_table.h"
 
 /**
@@ -41,14 +38,15 @@ struct vcs_compute {
 	struct vcs_device_info info;
 	struct vcs_resources resources;
 	struct vcs_table programs;
-	struct resource *shmem;
+	struct vcs_shmem shmem;
 };
 
-/* Where the response to the current request goes. */
-struct slot {
-	uint8_t *addr;
-	uint32_t room;
-};
+_Static_assert(sizeof(struct virtio_gpu_compute_shmem) ==
+	       sizeof(struct vcs_shmem_head) &&
+	       sizeof(struct virtio_gpu_compute_req) ==
+	       sizeof(struct vcs_req) &&
+	       sizeof(struct virtio_gpu_compute_rsp) == sizeof(struct vcs_rsp),
+	       "the framing is that of vcs_shmem.h");
 
 static struct vcs_compute *to_compute(struct vcs_context *ctx)
 {
@@ -59,8 +57,8 @@ static void free_resource(struct vcs_compute *ctx, struct resource *res)
 {
 	if (res->buf)
 		ctx->be->ops->release(ctx->be, res->buf);
-	if (res == ctx->shmem)
-		ctx->shmem = NULL;
+	if (res->base.win.addr == ctx->shmem.addr)
+		ctx->shmem.addr = NULL;
 	vcs_resources_free(&ctx->resources, &res->base);
 }
 
@@ -93,22 +91,12 @@ static int check_resource(struct vcs_context *base,
 		    info->blob_id != VIRTIO_GPU_COMPUTE_SHMEM_BLOB_ID ||
 		    info->size < VIRTIO_GPU_COMPUTE_SHMEM_MIN_SIZE)
 			return -EINVAL;
-		if (ctx->shmem)
+		if (ctx->shmem.addr)
 			return -EEXIST;
 	} else if (info->size > ctx->info.max_alloc) {
 		return -E2BIG;
 	}
 	return 0;
-}
-
-static void init_shmem(const struct vcs_window *win)
-{
-	struct virtio_gpu_compute_shmem *shm = (void *)win->addr;
-
-	shm->seqno = 0;
-	shm->async_error = 0;
-	shm->reserved = 0;
-	shm->rsp_offset = htole32(sizeof(*shm));
 }
 
 static int add_resource(struct vcs_context *base,
@@ -123,8 +111,7 @@ static int add_resource(struct vcs_context *base,
 	if (!res)
 		return -ENOMEM;
 	if (info->flags & VGPU_RES_BLOB) {
-		init_shmem(win);
-		ctx->shmem = res;
+		vcs_shmem_init(&ctx->shmem, win, 0);
 	} else {
 		ret = ctx->be->ops->import(ctx->be, win, &res->buf);
 		if (ret) {
@@ -147,70 +134,6 @@ static int remove_resource(struct vcs_context *base, uint32_t res_id)
 	return 0;
 }
 
-/* Responses */
-
-static struct virtio_gpu_compute_shmem *shmem(struct vcs_compute *ctx)
-{
-	return (void *)ctx->shmem->base.win.addr;
-}
-
-static void set_async_error(struct vcs_compute *ctx, int error)
-{
-	__atomic_store_n(&shmem(ctx)->async_error, htole32((uint32_t)-error),
-			 __ATOMIC_RELEASE);
-}
-
-/* After the response: whoever sees the number sees the response. */
-static void advance(struct vcs_compute *ctx,
-		    const struct virtio_gpu_compute_req *req)
-{
-	__atomic_store_n(&shmem(ctx)->seqno, req->seqno, __ATOMIC_RELEASE);
-}
-
-/* Checks the place and the room that the guest says it has there. */
-static int find_slot(struct vcs_compute *ctx,
-		     const struct virtio_gpu_compute_req *req,
-		     struct slot *slot)
-{
-	const struct virtio_gpu_compute_rsp *rsp;
-	uint32_t off = le32toh(req->rsp_off);
-	size_t size = ctx->shmem->base.win.size;
-
-	if (off % 8 || off < sizeof(struct virtio_gpu_compute_shmem) ||
-	    off > size - sizeof(*rsp))
-		return -EINVAL;
-	slot->addr = ctx->shmem->base.win.addr + off;
-	rsp = (const void *)slot->addr;
-	slot->room = le32toh(__atomic_load_n(&rsp->len, __ATOMIC_RELAXED));
-	if (slot->room < sizeof(*rsp) || slot->room > size - off)
-		return -EINVAL;
-	return 0;
-}
-
-/* Write what fits of @rsp, which starts with its header, and of @tail. */
-static void respond_with(const struct slot *slot, int ret, void *rsp,
-			 size_t len, const void *tail, size_t tail_len)
-{
-	struct virtio_gpu_compute_rsp *hdr = rsp;
-
-	if (len > slot->room)
-		len = slot->room;
-	if (tail_len > slot->room - len)
-		tail_len = slot->room - len;
-	hdr->len = htole32((uint32_t)(len + tail_len));
-	hdr->ret = htole32((uint32_t)ret);
-	memcpy(slot->addr, rsp, len);
-	if (tail_len)
-		memcpy(slot->addr + len, tail, tail_len);
-}
-
-static void respond(const struct slot *slot, int ret)
-{
-	struct virtio_gpu_compute_rsp rsp;
-
-	respond_with(slot, ret, &rsp, sizeof(rsp), NULL, 0);
-}
-
 /* Requests: each one answers, whatever happens */
 
 /* Is a request of @len bytes @need bytes, padded to a multiple of 8? */
@@ -220,14 +143,14 @@ static bool is_padded(uint32_t len, uint64_t need)
 }
 
 static void do_nop(const struct virtio_gpu_compute_req *req, uint32_t len,
-		   const struct slot *slot)
+		   const struct vcs_slot *slot)
 {
-	respond(slot, len == sizeof(*req) ? 0 : -EBADMSG);
+	vcs_respond(slot, len == sizeof(*req) ? 0 : -EBADMSG);
 }
 
 static void do_query(struct vcs_compute *ctx,
 		     const struct virtio_gpu_compute_req *req, uint32_t len,
-		     const struct slot *slot)
+		     const struct vcs_slot *slot)
 {
 	const struct vcs_device_info *info = &ctx->info;
 	struct virtio_gpu_compute_query_rsp rsp = {
@@ -246,7 +169,7 @@ static void do_query(struct vcs_compute *ctx,
 	};
 
 	if (len != sizeof(*req)) {
-		respond(slot, -EBADMSG);
+		vcs_respond(slot, -EBADMSG);
 		return;
 	}
 	_Static_assert(sizeof(rsp.device) == sizeof(info->device) &&
@@ -255,7 +178,7 @@ static void do_query(struct vcs_compute *ctx,
 	memcpy(rsp.device, info->device, sizeof(rsp.device));
 	memcpy(rsp.platform, info->platform, sizeof(rsp.platform));
 	snprintf(rsp.backend, sizeof(rsp.backend), "%s", ctx->be->ops->name);
-	respond_with(slot, 0, &rsp, sizeof(rsp), NULL, 0);
+	vcs_respond_with(slot, 0, &rsp, sizeof(rsp), NULL, 0);
 }
 
 static int add_program(struct vcs_compute *ctx, uint32_t id, const char *source,
@@ -317,7 +240,7 @@ static int build(struct vcs_compute *ctx,
 
 static void do_build(struct vcs_compute *ctx,
 		     const struct virtio_gpu_compute_req *req, uint32_t len,
-		     const struct slot *slot)
+		     const struct vcs_slot *slot)
 {
 	struct virtio_gpu_compute_build_rsp rsp = { 0 };
 	struct vcs_build_log log = { 0 };
@@ -325,7 +248,7 @@ static void do_build(struct vcs_compute *ctx,
 
 	ret = build(ctx, (const void *)req, len, &log);
 	rsp.log_len = htole32((uint32_t)log.len);
-	respond_with(slot, ret, &rsp, sizeof(rsp), log.text, log.len);
+	vcs_respond_with(slot, ret, &rsp, sizeof(rsp), log.text, log.len);
 	free(log.text);
 }
 
@@ -463,7 +386,7 @@ static int launch(struct vcs_compute *ctx,
 
 static void do_launch(struct vcs_compute *ctx,
 		      const struct virtio_gpu_compute_req *req, uint32_t len,
-		      const struct slot *slot)
+		      const struct vcs_slot *slot)
 {
 	struct vcs_launch_result result = { 0 };
 	struct virtio_gpu_compute_launch_rsp rsp;
@@ -471,12 +394,12 @@ static void do_launch(struct vcs_compute *ctx,
 
 	ret = launch(ctx, (const void *)req, len, &result);
 	if (ret) {
-		respond(slot, ret);
+		vcs_respond(slot, ret);
 		return;
 	}
 	rsp.device_ns = htole64(result.device_ns);
 	rsp.copied = htole64(result.copied);
-	respond_with(slot, 0, &rsp, sizeof(rsp), NULL, 0);
+	vcs_respond_with(slot, 0, &rsp, sizeof(rsp), NULL, 0);
 }
 
 static int release_program(struct vcs_compute *ctx,
@@ -498,12 +421,12 @@ static int release_program(struct vcs_compute *ctx,
 	return 0;
 }
 
-static void execute(struct vcs_compute *ctx,
-		    const struct virtio_gpu_compute_req *req, uint32_t len,
-		    const struct slot *slot)
+static void execute(void *arg, const struct vcs_req *hdr, uint32_t len,
+		    const struct vcs_slot *slot)
 {
-	vcs_stats_set(&ctx->resources.stats->since, vcs_stats_now());
-	vcs_stats_set(&ctx->resources.stats->cmd, le32toh(req->cmd));
+	const struct virtio_gpu_compute_req *req = (const void *)hdr;
+	struct vcs_compute *ctx = arg;
+
 	switch (le32toh(req->cmd)) {
 	case VIRTIO_GPU_COMPUTE_NOP:
 		do_nop(req, len, slot);
@@ -518,52 +441,22 @@ static void execute(struct vcs_compute *ctx,
 		do_launch(ctx, req, len, slot);
 		break;
 	case VIRTIO_GPU_COMPUTE_RELEASE:
-		respond(slot, release_program(ctx, (const void *)req, len));
+		vcs_respond(slot, release_program(ctx, (const void *)req, len));
 		break;
 	default:
-		respond(slot, -EOPNOTSUPP);
+		vcs_respond(slot, -EOPNOTSUPP);
 		break;
 	}
-	vcs_stats_set(&ctx->resources.stats->cmd, 0);
 }
 
 static int submit(struct vcs_context *base, const uint8_t *payload, size_t len)
 {
 	struct vcs_compute *ctx = to_compute(base);
 
-	if (!ctx->shmem)
+	if (!ctx->shmem.addr)
 		return -EINVAL;
-
-	vcs_stats_add(&ctx->resources.stats->submissions, 1);
-	while (len) {
-		const struct virtio_gpu_compute_req *req = (const void *)payload;
-		uint32_t req_len;
-		struct slot slot;
-		bool whole;
-
-		if (len < sizeof(*req)) {
-			set_async_error(ctx, -EBADMSG);
-			return 0;
-		}
-		req_len = le32toh(req->len);
-		whole = req_len >= sizeof(*req) && !(req_len % 8) &&
-			req_len <= len;
-		if (find_slot(ctx, req, &slot))
-			set_async_error(ctx, -EINVAL);
-		else if (whole)
-			execute(ctx, req, req_len, &slot);
-		else
-			respond(&slot, -EBADMSG);
-
-		/* Where the next one would start is anybody's guess. */
-		if (!whole)
-			set_async_error(ctx, -EBADMSG);
-		advance(ctx, req);
-		if (!whole)
-			return 0;
-		payload += req_len;
-		len -= req_len;
-	}
+	vcs_shmem_execute(&ctx->shmem, ctx->resources.stats, payload, len,
+			  execute, ctx);
 	return 0;
 }
 
