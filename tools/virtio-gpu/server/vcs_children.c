@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * The two processes of a context: worker and compile helper
+ * The processes of a context: worker and, where programs are compiled, helper
  */
 #include <errno.h>
 #include <signal.h>
@@ -88,7 +88,7 @@ worker_main(const struct vcs_config *cfg, const char *name, const char *role,
 	set_role(role, "worker");
 	ret = vcs_cgroup_join(cfg, name);
 	if (!ret)
-		ret = vcs_sandbox_detach(parent, keep, 2);
+		ret = vcs_sandbox_detach(parent, keep, compiler < 0 ? 1 : 2);
 	if (!ret)
 		ret = set_directory(cfg, name, dir);
 	if (!ret)
@@ -122,12 +122,39 @@ static int inherit_stats(struct vcs_stats *stats, bool inherit)
 		       inherit ? MADV_DOFORK : MADV_DONTFORK) ? -errno : 0;
 }
 
+static void close_pair(const int pair[2])
+{
+	if (pair[0] < 0)
+		return;
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* @pair gets the worker's end and the helper's. */
+static int start_helper(struct vcs_children *c, const struct vcs_config *cfg,
+			const char *role, pid_t self, int pair[2])
+{
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+		pair[0] = -1;
+		return -errno;
+	}
+	c->helper = fork();
+	if (!c->helper)
+		helper_main(cfg, c->name, role, self, pair[1]);
+	if (c->helper < 0) {
+		c->helper = 0;
+		return -errno;
+	}
+	return 0;
+}
+
 int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
 		       int sock, vcs_worker_fn worker, const char *role)
 {
 	static unsigned int count;
+	int pair[2] = { -1, -1 };
 	pid_t self = getpid();
-	int pair[2], ret;
+	int ret;
 
 	memset(c, 0, sizeof(*c));
 	c->pidfd = -1;
@@ -143,18 +170,11 @@ int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
 		ret = -ENOMEM;
 		goto err_cgroup;
 	}
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
-		ret = -errno;
-		goto err_stats;
-	}
 
-	c->helper = fork();
-	if (!c->helper)
-		helper_main(cfg, c->name, role, self, pair[1]);
-	if (c->helper < 0) {
-		ret = -errno;
-		c->helper = 0;
-		goto err_pair;
+	if (cfg->compiler) {
+		ret = start_helper(c, cfg, role, self, pair);
+		if (ret)
+			goto err_pair;
 	}
 	ret = inherit_stats(c->stats, true);
 	if (ret)
@@ -176,17 +196,13 @@ int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
 		ret = -errno;
 		goto err_pair;
 	}
-	close(pair[0]);
-	close(pair[1]);
+	close_pair(pair);
 	return 0;
 
 err_pair:
-	close(pair[0]);
-	close(pair[1]);
+	close_pair(pair);
 	vcs_children_stop(c, cfg, NULL);
 	return ret;
-err_stats:
-	munmap(c->stats, sizeof(*c->stats));
 err_cgroup:
 	vcs_cgroup_destroy(cfg, c->name);
 err_scratch:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two processes of a context: worker and compile helper
+ * The processes of a context: worker and, where programs are compiled, helper
  */
 #ifndef VCS_CHILDREN_H
 #define VCS_CHILDREN_H
@@ -13,7 +13,7 @@
 
 /*
  * What a worker does in its sandbox. @sock is the descriptor it was started
- * with, @compiler its end of the helper's pair, @stats what it counts. The
+ * with, @compiler its end of the helper's pair or -1, @stats what it counts. The
  * return value, 0 or a negative errno, becomes the exit status 0 or 1.
  */
 typedef int (*vcs_worker_fn)(int sock, int compiler,
@@ -23,7 +23,7 @@ typedef int (*vcs_worker_fn)(int sock, int compiler,
 /**
  * struct vcs_children - a context's processes
  * @worker: pid, 0 once it was reaped
- * @helper: pid, 0 once it was reaped
+ * @helper: pid, 0 once it was reaped, or if there is none
  * @pidfd: of the worker, or -1
  * @stats: what the worker counts
  * @name: their directory below cfg->scratch, and part of their cgroup's
@@ -37,7 +37,7 @@ struct vcs_children {
 };
 
 /*
- * Start both, the helper first. @sock stays the caller's, @role is what their
+ * Start them, the helper first. @sock stays the caller's, @role is what their
  * messages call them. Returns 0 or a negative errno; nothing is left then.
  */
 int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
@@ -46,7 +46,7 @@ int vcs_children_start(struct vcs_children *c, const struct vcs_config *cfg,
 /* SIGKILL to those that were not reaped, and to what the helper has started. */
 void vcs_children_kill(const struct vcs_children *c);
 
-/* After both were reaped: closes @pidfd, unmaps @stats, removes cgroup and directory. */
+/* After all were reaped: closes @pidfd, unmaps @stats, removes cgroup and directory. */
 void vcs_children_cleanup(struct vcs_children *c, const struct vcs_config *cfg);
 
 /*

@@ -14,8 +14,12 @@
 /* Groups of the workers' user that are kept; a user is rarely in more. */
 #define VCS_MAX_GROUPS		64
 
+struct vcs_service;
+
 /**
  * struct vcs_config - options and what follows from them
+ * @service: --backend
+ * @compiler: a context has a compile helper
  * @device: --device, or NULL
  * @device_index: the device among those that match, settled by the probe
  * @cpu: it is one, whose driver needs no device node, settled by the probe
@@ -34,6 +38,8 @@
  * @server: pid
  */
 struct vcs_config {
+	const struct vcs_service *service;
+	bool compiler;
 	const char *device;
 	unsigned int device_index;
 	bool cpu;

@@ -22,8 +22,8 @@
 #include "vcs_config.h"
 #include "vcs_landlock.h"
 #include "vcs_log.h"
-#include "vcs_probe.h"
 #include "vcs_scratch.h"
+#include "vcs_service.h"
 #include "vcs_signals.h"
 #include "vcs_spawner.h"
 
@@ -165,7 +165,8 @@ static void parse_options(int argc, char **argv, struct options *opt,
 			opt->fd = parse_number("--fd", optarg, 0, INT_MAX);
 			break;
 		case BACKEND:
-			if (strcmp(optarg, "opencl"))
+			cfg->service = vcs_service_find(optarg);
+			if (!cfg->service)
 				usage_error("--backend=%s: there is only 'opencl'",
 					    optarg);
 			break;
@@ -237,6 +238,10 @@ static void parse_options(int argc, char **argv, struct options *opt,
 	if (optind < argc)
 		usage_error("unexpected argument '%s'; see --help",
 			    argv[optind]);
+	if (cfg->device && !cfg->service->has_devices)
+		usage_error("--device=%s: --backend=%s has one device",
+			    cfg->device, cfg->service->name);
+	cfg->compiler = cfg->service->compiles;
 	if (!opt->socket_path == (opt->fd < 0))
 		usage_error("expected either --socket-path=PATH or --fd=N; see --help");
 }
@@ -359,34 +364,16 @@ static int accept_one(int fd, int signals)
 	}
 }
 
-static void explain_probe(const struct vcs_config *cfg, int error)
-{
-	if (error == -ENODEV && cfg->device)
-		vcs_err("no OpenCL device matches --device=%s", cfg->device);
-	else if (error == -ENODEV)
-		vcs_err("no OpenCL device; install the package pocl-opencl-icd, or a driver for yours");
-	else if (error == -ENXIO)
-		vcs_err("every OpenCL device was refused, see --log-level=warn for the reasons; the package pocl-opencl-icd has one that works");
-	else if (error == -ECHILD)
-		vcs_err("cannot probe for devices: no worker can be started");
-	else
-		vcs_err("cannot probe for devices: %s", strerror(-error));
-}
-
 /* From the probe to QEMU's end. */
 static int run(const struct options *opt, struct vcs_config *cfg, int signals)
 {
 	bool listening = false;
-	struct vcs_device_info info;
+	struct vcs_service_info info = { 0 };
 	int fd = opt->fd, conn, ret;
 
-	ret = vcs_probe(cfg, signals, &info);
-	if (ret == -ECANCELED)
-		return 0;
-	if (ret) {
-		explain_probe(cfg, ret);
-		return ret;
-	}
+	ret = cfg->service->probe(cfg, signals, &info);
+	if (ret)
+		return ret == -ECANCELED ? 0 : ret;
 
 	if (opt->socket_path) {
 		fd = listen_on(opt->socket_path);
@@ -400,15 +387,15 @@ static int run(const struct options *opt, struct vcs_config *cfg, int signals)
 		is_socket(fd, &listening);
 	}
 
-	vcs_info("opencl on '%s', %s%s", info.device,
+	vcs_info("%s on '%s', %s%s", cfg->service->name, info.device,
 		 opt->socket_path ? "waiting for QEMU on " : "for QEMU",
 		 opt->socket_path ? opt->socket_path : "");
 	if (!cfg->sandbox)
 		vcs_warn("--sandbox=off: only for guests that may do what the user of the workers may");
 	else if (!vcs_landlock_available())
 		vcs_warn("this kernel has no Landlock (5.19): guests can read what every user of the host can");
-	if (info.is_cpu)
-		vcs_warn("on a CPU, kernels are native code of the worker: the host is protected from the guest, but a guest's users are not from each other's kernels");
+	if (info.warning)
+		vcs_warn("%s", info.warning);
 
 	conn = fd;
 	if (listening) {
@@ -431,6 +418,7 @@ int main(int argc, char **argv)
 {
 	struct options opt = { .fd = -1 };
 	struct vcs_config cfg = {
+		.service = &vcs_service_opencl,
 		.sandbox = true,
 		.build_timeout_ms = VCS_BUILD_TIMEOUT_MS,
 		.limits = VCS_LIMITS_DEFAULT,

@@ -18,18 +18,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <linux/virtio_gpu_compute.h>
-
-#include "vcs_backend_opencl.h"
 #include "vcs_cgroup.h"
 #include "vcs_children.h"
-#include "vcs_context_compute.h"
 #include "vcs_log.h"
 #include "vcs_msg.h"
+#include "vcs_service.h"
 #include "vcs_spawner.h"
-#include "vcs_worker.h"
 
-/* A context costs two processes and three descriptors here. */
+/* A context costs up to two processes and three descriptors here. */
 #define VCS_MAX_CONTEXTS	256
 
 /**
@@ -56,6 +52,7 @@ struct spawner {
 	int signals;
 	bool greeted;
 	bool stop;
+	uint32_t capset_id;
 	unsigned int nr_contexts;
 	struct context *contexts;
 	struct vcs_msg msg;
@@ -77,32 +74,6 @@ static struct context *find_context(struct spawner *s, uint64_t serial)
 	return NULL;
 }
 
-static int compute_worker(int sock, int compiler, const struct vcs_config *cfg,
-			  struct vcs_stats *stats)
-{
-	struct vcs_map_budget budget;
-	struct vcs_context *ctx;
-	struct vcs_backend *be;
-	int ret;
-
-	ret = vcs_backend_opencl_open(cfg, compiler, &be);
-	if (ret)
-		return ret;
-	ret = vcs_map_budget_init(&budget);
-	if (ret)
-		goto out;
-	ctx = vcs_compute_create(be, &cfg->limits, stats, &budget);
-	if (!ctx) {
-		ret = -EIO;
-		goto out;
-	}
-	ret = vcs_worker_serve(sock, ctx, &budget);
-	ctx->ops->destroy(ctx);
-out:
-	vcs_backend_opencl_close(be);
-	return ret;
-}
-
 static int do_hello(struct spawner *s)
 {
 	struct {
@@ -115,29 +86,18 @@ static int do_hello(struct spawner *s)
 				.serial = s->msg.hdr.serial,
 			},
 			.version = VGPU_PROTO_VERSION,
-			.backend = "opencl",
 		},
-		.capset = {
-			.id = VIRTIO_GPU_CAPSET_COMPUTE,
-			.max_version = VIRTIO_GPU_COMPUTE_WIRE_VERSION,
-			.size = sizeof(struct virtio_gpu_compute_capset),
-		},
-	};
-	const struct virtio_gpu_compute_capset capset = {
-		.wire_version = VIRTIO_GPU_COMPUTE_WIRE_VERSION,
-		.max_submit = VIRTIO_GPU_COMPUTE_MAX_SUBMIT,
-		.max_args = VIRTIO_GPU_COMPUTE_MAX_ARGS,
-		.max_programs = s->cfg->limits.max_programs,
-		.max_resources = s->cfg->limits.max_resources,
-		.backend = "opencl",
 	};
 	size_t size = sizeof(answer.hello);
 
 	_Static_assert(sizeof(answer) == sizeof(answer.hello) +
 		       sizeof(answer.capset), "no gap before the capset");
 
+	snprintf(answer.hello.backend, sizeof(answer.hello.backend), "%s",
+		 s->cfg->service->name);
 	if (s->msg.hello.version == VGPU_PROTO_VERSION) {
-		memcpy(answer.capset.data, &capset, sizeof(capset));
+		s->cfg->service->get_capset(s->cfg, &answer.capset);
+		s->capset_id = answer.capset.id;
 		answer.hello.nr_capsets = 1;
 		size = sizeof(answer);
 		s->greeted = true;
@@ -175,7 +135,7 @@ static int start_context(struct spawner *s, int sock, struct context **out)
 	struct context *ctx;
 	int ret;
 
-	if (create->capset_id != VIRTIO_GPU_CAPSET_COMPUTE)
+	if (create->capset_id != s->capset_id)
 		return -EINVAL;
 	if (find_context(s, create->hdr.serial))
 		return -EEXIST;
@@ -187,8 +147,8 @@ static int start_context(struct spawner *s, int sock, struct context **out)
 	ctx->serial = create->hdr.serial;
 	ctx->since = vcs_stats_now();
 	set_role(ctx, create->ctx_id, create->name);
-	ret = vcs_children_start(&ctx->children, s->cfg, sock, compute_worker,
-				 ctx->role);
+	ret = vcs_children_start(&ctx->children, s->cfg, sock,
+				 s->cfg->service->worker, ctx->role);
 	if (ret) {
 		free(ctx);
 		return ret;
@@ -309,29 +269,19 @@ static void log_helper_end(const struct context *ctx, int status)
 			(unsigned int)status);
 }
 
-static const char *cmd_name(uint64_t cmd)
-{
-	switch (cmd) {
-	case VIRTIO_GPU_COMPUTE_BUILD:
-		return "BUILD";
-	case VIRTIO_GPU_COMPUTE_LAUNCH:
-		return "LAUNCH";
-	}
-	return "a request";
-}
-
-static void log_context(const struct context *ctx)
+static void log_context(const struct spawner *s, const struct context *ctx)
 {
 	const struct vcs_stats *stats = ctx->children.stats;
 	uint64_t now = vcs_stats_now();
 	uint64_t cmd = vcs_stats_get(&stats->cmd);
+	const char *name = s->cfg->service->cmd_name(cmd);
 	char does[64] = "idle";
 
 	if (!ctx->children.worker)
 		snprintf(does, sizeof(does), "ending");
 	else if (cmd)
 		snprintf(does, sizeof(does), "executes %s for %llu s",
-			 cmd_name(cmd),
+			 name ? name : "a request",
 			 ull(now - vcs_stats_get(&stats->since)));
 	vcs_log(VCS_LOG_ANSWER, "%s: pid %d, %llu s, %llu resources of %llu bytes in %llu of %llu mappings, %llu programs, %llu submissions, %s",
 		ctx->role, ctx->children.worker, ull(now - ctx->since),
@@ -357,7 +307,7 @@ static void log_state(const struct spawner *s)
 			s->cfg->cgroup, ull(s->cfg->memory_max),
 			s->cfg->pids_max);
 	for (ctx = s->contexts; ctx; ctx = ctx->next)
-		log_context(ctx);
+		log_context(s, ctx);
 }
 
 static bool is_of_a_context(const void *arg, pid_t pid)

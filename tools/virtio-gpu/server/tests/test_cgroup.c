@@ -231,6 +231,7 @@ static void both_processes_of_a_context_join(void **state)
 	(void)state;
 	files = "memory.max\0";
 	strcpy(cfg.scratch, dir);
+	cfg.compiler = true;
 	cfg.build_timeout_ms = 1000;
 	cfg.drop = !geteuid();
 	cfg.uid = cfg.gid = cfg.drop ? 65534 : geteuid();
