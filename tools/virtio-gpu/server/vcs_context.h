@@ -33,8 +33,17 @@ struct vcs_context_ops {
 			      const struct vcs_resource_info *info);
 
 	/*
-	 * Add the resource that check_resource() has allowed; the window is the
-	 * context's if it returns 0.
+	 * Reserve the window of a resource that check_resource() has allowed.
+	 * NULL: it may be anywhere.
+	 */
+	int (*init_window)(struct vcs_context *ctx,
+			   const struct vcs_resource_info *info,
+			   struct vcs_window *win);
+
+	/*
+	 * Add the resource whose window is complete; the window is the context's
+	 * if it returns 0. After an error, or if nothing is added before the next
+	 * init_window(), it is unmapped by the caller.
 	 */
 	int (*add_resource)(struct vcs_context *ctx,
 			    const struct vcs_resource_info *info,

@@ -96,6 +96,19 @@ int vcs_window_init(struct vcs_window *win, uint64_t size, bool rdonly)
 	return 0;
 }
 
+int vcs_window_init_at(struct vcs_window *win, void *addr, uint64_t size,
+		       bool rdonly)
+{
+	memset(win, 0, sizeof(*win));
+	if (!size || size % page_size())
+		return -EINVAL;
+	win->addr = addr;
+	win->size = size;
+	win->rdonly = rdonly;
+	win->reserved = true;
+	return 0;
+}
+
 static int check_fd(const struct vcs_window *win, int fd, struct stat *st)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -167,7 +180,7 @@ int vcs_window_append(struct vcs_window *win, const struct vgpu_run *runs,
 {
 	int prot = win->rdonly ? PROT_READ : PROT_READ | PROT_WRITE;
 	struct stat st[VGPU_PROTO_MAX_FDS];
-	size_t nr_maps = 0;
+	size_t nr_maps = 0, split;
 	uint64_t length;
 	uint32_t i;
 	int ret;
@@ -186,11 +199,15 @@ int vcs_window_append(struct vcs_window *win, const struct vgpu_run *runs,
 	for (i = 0; i < nr_runs;
 	     i += count_neighbours(runs + i, nr_runs - i, &length))
 		nr_maps++;
-	if (nr_maps > budget->left) {
+	/* It splits the reservation in two. */
+	split = win->reserved && !win->filled && nr_maps;
+	if (nr_maps + split > budget->left) {
 		vcs_log_guest("a resource needs %zu more mappings, %zu are left; raise the sysctl vm.max_map_count (now %zu)",
-			      nr_maps, budget->left, budget->limit);
+			      nr_maps + split, budget->left, budget->limit);
 		return -E2BIG;
 	}
+	win->nr_maps += split;
+	budget->left -= split;
 
 	for (i = 0; i < nr_runs;) {
 		const struct vgpu_run *run = &runs[i];
@@ -220,6 +237,13 @@ int vcs_window_finish(struct vcs_window *win)
 	return 0;
 }
 
+static bool reserve(const struct vcs_window *win)
+{
+	return mmap(win->addr, win->size, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+		    0) != MAP_FAILED;
+}
+
 void vcs_window_unmap(struct vcs_window *win, struct vcs_map_budget *budget)
 {
 	if (!win->addr)
@@ -228,8 +252,12 @@ void vcs_window_unmap(struct vcs_window *win, struct vcs_map_budget *budget)
 	 * It can fail only when it would split a mapping at the limit, and a
 	 * whole window splits none. If it did, the memory would be accessible
 	 * after we have answered that it is not.
+	 *
+	 * A reservation is put back in the same step, so that nobody else gets
+	 * the range in between; this unmaps as munmap() does. It can fail at the
+	 * limit, which VCS_MAP_RESERVE keeps us from.
 	 */
-	if (munmap(win->addr, win->size)) {
+	if (win->reserved ? !reserve(win) : munmap(win->addr, win->size)) {
 		vcs_err("cannot unmap a window: %s", strerror(errno));
 		_exit(1);
 	}

@@ -33,6 +33,7 @@ struct vcs_map_budget {
  * @filled: bytes mapped so far, from @addr on
  * @nr_maps: mappings taken from the budget
  * @rdonly: mapped PROT_READ
+ * @reserved: the range was reserved before, and stays so
  */
 struct vcs_window {
 	uint8_t *addr;
@@ -40,6 +41,7 @@ struct vcs_window {
 	size_t filled;
 	size_t nr_maps;
 	bool rdonly;
+	bool reserved;
 };
 
 /* The share that windows get of what this process has not mapped yet. */
@@ -51,6 +53,13 @@ int vcs_map_budget_init(struct vcs_map_budget *budget);
  * or -ENOMEM.
  */
 int vcs_window_init(struct vcs_window *win, uint64_t size, bool rdonly);
+
+/*
+ * The same in a range that is reserved, with a mapping of PROT_NONE. -EINVAL or
+ * 0.
+ */
+int vcs_window_init_at(struct vcs_window *win, void *addr, uint64_t size,
+		       bool rdonly);
 
 /*
  * Append @nr_runs runs over @fds, which stay the caller's. Nothing is mapped
@@ -67,7 +76,10 @@ int vcs_window_append(struct vcs_window *win, const struct vgpu_run *runs,
 /* All runs are there: 0, or -EINVAL when they do not add up to the size. */
 int vcs_window_finish(struct vcs_window *win);
 
-/* Gives the address space and the mappings back; a zeroed window is fine. */
+/*
+ * Gives the address space, if it was not reserved before, and the mappings back;
+ * a zeroed window is fine.
+ */
 void vcs_window_unmap(struct vcs_window *win, struct vcs_map_budget *budget);
 
 #endif /* VCS_WINDOW_H */

@@ -70,6 +70,8 @@ static int begin_res_map(struct worker *w)
 	ret = w->ctx->ops->check_resource(w->ctx, &req->info);
 	if (ret)
 		return ret;
+	if (w->ctx->ops->init_window)
+		return w->ctx->ops->init_window(w->ctx, &req->info, &req->win);
 	return vcs_window_init(&req->win, map->size,
 			       map->flags & VGPU_RES_RDONLY);
 }

@@ -443,6 +443,46 @@ static void limit_is_checked_before_the_first_mapping(void **state)
 	assert_int_equal(small.left, 3);
 }
 
+/* A range that somebody has reserved stays so, and costs one mapping more. */
+static void reservations_stay(void **state)
+{
+	struct vgpu_run runs[] = { run_at(3, 1), run_at(9, 1) };
+	struct vcs_map_budget small = { .left = 2, .limit = 10 };
+	struct vcs_window win;
+	uint8_t *range;
+
+	(void)state;
+	range = mmap(NULL, 6 * page, PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(range, MAP_FAILED);
+	assert_int_equal(vcs_window_init_at(&win, range, page + 1, false),
+			 -EINVAL);
+	assert_int_equal(vcs_window_init_at(&win, range, 0, false), -EINVAL);
+	assert_int_equal(vcs_window_init_at(&win, range + page, 2 * page,
+					    false), 0);
+	assert_int_equal(vcs_window_append(&win, runs, 2, &fd, 1, &small),
+			 -E2BIG);
+	small.left = 4;
+	assert_int_equal(vcs_window_append(&win, runs, 1, &fd, 1, &small), 0);
+	assert_int_equal(small.left, 2);
+	assert_int_equal(vcs_window_append(&win, runs + 1, 1, &fd, 1, &small),
+			 0);
+	assert_int_equal(small.left, 1);
+	assert_int_equal(vcs_window_finish(&win), 0);
+	assert_ptr_equal(win.addr, range + page);
+	assert_int_equal(win.addr[0], 3);
+	assert_int_equal(win.addr[page], 9);
+	assert_true(count_maps(range, 6 * page) <= 4);
+	vcs_window_unmap(&win, &small);
+	assert_int_equal(small.left, 4);
+	/* Nothing is behind it, and nobody else can have it. */
+	assert_int_equal(count_maps(range, 6 * page), 1);
+	assert_ptr_equal(mmap(range + page, page, PROT_READ,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+			      -1, 0), MAP_FAILED);
+	munmap(range, 6 * page);
+}
+
 static void budget_leaves_room_for_others(void **state)
 {
 	(void)state;
@@ -468,6 +508,7 @@ int main(void)
 		cmocka_unit_test(unfilled_part_is_not_accessible),
 		cmocka_unit_test(a_fork_does_not_take_it_along),
 		cmocka_unit_test(limit_is_checked_before_the_first_mapping),
+		cmocka_unit_test(reservations_stay),
 		cmocka_unit_test(budget_leaves_room_for_others),
 	};
 
