@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ROCM context: answers the requests of virtio_gpu_rocm.h
+ *
+ * A resource becomes the GPU's in steps that the guest asks for one by one, and
+ * ends in one: the client closes the blob and says nothing else.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vcs_context_rocm.h"
+#include "vcs_log.h"
+#include "vcs_rocm.h"
+
+/* Larger memory begins where a large page can. */
+#define LARGE_PAGE	(2ULL << 20)
+
+_Static_assert(sizeof(struct virtio_gpu_rocm_shmem) ==
+	       sizeof(struct vcs_shmem_head) &&
+	       sizeof(struct virtio_gpu_rocm_req) == sizeof(struct vcs_req) &&
+	       sizeof(struct virtio_gpu_rocm_rsp) == sizeof(struct vcs_rsp),
+	       "the framing is that of vcs_shmem.h");
+_Static_assert(sizeof(struct virtio_gpu_rocm_event) == 104 &&
+	       offsetof(struct virtio_gpu_rocm_event, trap.node) == 48 &&
+	       offsetof(struct virtio_gpu_rocm_event, type) == 80,
+	       "as the clients send it");
+_Static_assert(sizeof(struct virtio_gpu_rocm_queue) == 136 &&
+	       offsetof(struct virtio_gpu_rocm_queue, create.read_ptr) == 88 &&
+	       offsetof(struct virtio_gpu_rocm_queue, type) == 124,
+	       "as the clients send it");
+
+static struct vcs_rocm *to_rocm(struct vcs_context *ctx)
+{
+	return (struct vcs_rocm *)ctx;
+}
+
+/* Resources */
+
+struct vcs_rocm_memory *vcs_rocm_find(const struct vcs_rocm *ctx, uint64_t addr,
+				      uint64_t size)
+{
+	const struct vcs_block *block = vcs_arena_find(&ctx->arena, addr, size);
+
+	return block ? block->owner : NULL;
+}
+
+void vcs_rocm_revoke(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem)
+{
+	const struct vcs_thunk_ops *ops = ctx->thunk->ops;
+	void *addr;
+
+	if (!mem->registered)
+		return;
+	addr = mem->res->base.win.addr;
+	if (ops->unmap(ctx->thunk, addr))
+		vcs_err("cannot unmap memory from the GPU, unmapping it from the process");
+	ops->deregister(ctx->thunk, addr);
+	mem->registered = false;
+}
+
+void vcs_rocm_free(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem)
+{
+	if (mem->allocated) {
+		vcs_table_remove(&ctx->allocs, mem->node.id);
+		ctx->thunk->ops->free(ctx->thunk, mem->home, mem->block->size);
+	}
+	vcs_arena_free(&ctx->arena, mem->block);
+	free(mem);
+}
+
+/* The thunk lets go first, then the pages are unmapped, which revokes. */
+static void free_resource(struct vcs_rocm *ctx, struct vcs_rocm_resource *res)
+{
+	struct vcs_rocm_memory *mem = res->mem;
+
+	if (mem)
+		vcs_rocm_revoke(ctx, mem);
+	else
+		ctx->shmem.addr = NULL;
+	vcs_resources_free(&ctx->resources, &res->base);
+	if (mem)
+		vcs_rocm_free(ctx, mem);
+}
+
+/* Of a window that was begun and did not become a resource. */
+static void drop_begun(struct vcs_rocm *ctx)
+{
+	if (ctx->begun)
+		vcs_arena_free(&ctx->arena, ctx->begun);
+	ctx->begun = NULL;
+}
+
+static void destroy(struct vcs_context *base)
+{
+	struct vcs_rocm *ctx = to_rocm(base);
+	struct vcs_rocm_resource *res;
+	struct vcs_rocm_memory *mem;
+
+	while ((res = vcs_resources_pop(&ctx->resources)))
+		free_resource(ctx, res);
+	while ((mem = vcs_table_pop(&ctx->allocs)))
+		vcs_rocm_free(ctx, mem);
+	drop_begun(ctx);
+	vcs_arena_destroy(&ctx->arena);
+	free(ctx);
+}
+
+static bool is_shmem(const struct vcs_resource_info *info)
+{
+	return (info->flags & VGPU_RES_BLOB) &&
+	       info->blob_id == VIRTIO_GPU_ROCM_SHMEM_BLOB_ID;
+}
+
+/* Of the blob that ALLOC has announced; NULL: none, or not a blob. */
+static struct vcs_rocm_memory *find_alloc(struct vcs_rocm *ctx,
+					  const struct vcs_resource_info *info)
+{
+	if (!(info->flags & VGPU_RES_BLOB) || info->blob_id > UINT32_MAX)
+		return NULL;
+	return vcs_table_find(&ctx->allocs, (uint32_t)info->blob_id);
+}
+
+static int check_resource(struct vcs_context *base,
+			  const struct vcs_resource_info *info)
+{
+	struct vcs_rocm *ctx = to_rocm(base);
+	const struct vcs_rocm_memory *mem;
+	int ret;
+
+	ret = vcs_resources_check(&ctx->resources, info->res_id, info->size);
+	if (ret)
+		return ret;
+	if (!(info->flags & VGPU_RES_BLOB))
+		return 0;
+	if (info->flags & VGPU_RES_RDONLY)
+		return -EINVAL;
+	if (is_shmem(info)) {
+		if (info->size < VIRTIO_GPU_ROCM_SHMEM_MIN_SIZE)
+			return -EINVAL;
+		return ctx->shmem.addr ? -EEXIST : 0;
+	}
+	mem = find_alloc(ctx, info);
+	if (!mem)
+		return -ENOENT;
+	if (mem->res)
+		return -EEXIST;
+	return info->size == mem->block->size ? 0 : -EINVAL;
+}
+
+static int init_window(struct vcs_context *base,
+		       const struct vcs_resource_info *info,
+		       struct vcs_window *win)
+{
+	const struct vcs_rocm_memory *mem;
+	struct vcs_rocm *ctx = to_rocm(base);
+	const struct vcs_block *block;
+
+	drop_begun(ctx);
+	if (is_shmem(info))
+		return vcs_window_init(win, info->size, false);
+	mem = find_alloc(ctx, info);
+	if (mem) {
+		block = mem->block;
+	} else {
+		ctx->begun = vcs_arena_alloc(&ctx->arena, info->size,
+					     info->size < LARGE_PAGE ? 1 :
+					     LARGE_PAGE);
+		if (!ctx->begun)
+			return info->size ? -ENOMEM : -EINVAL;
+		block = ctx->begun;
+	}
+	return vcs_window_init_at(win, (void *)(uintptr_t)block->addr,
+				  info->size, info->flags & VGPU_RES_RDONLY);
+}
+
+/* The blob of an ALLOC: the GPU's from the beginning, if not mapped yet. */
+static int add_allocated(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem,
+			 const struct vcs_window *win)
+{
+	int ret;
+
+	ret = ctx->thunk->ops->register_memory(ctx->thunk, win->addr, win->size,
+					       mem->rdonly);
+	if (!ret)
+		mem->registered = true;
+	return ret;
+}
+
+static struct vcs_rocm_memory *add_userptr(struct vcs_rocm *ctx)
+{
+	struct vcs_rocm_memory *mem = calloc(1, sizeof(*mem));
+
+	if (!mem)
+		return NULL;
+	mem->block = ctx->begun;
+	mem->block->owner = mem;
+	ctx->begun = NULL;
+	return mem;
+}
+
+static int add_resource(struct vcs_context *base,
+			const struct vcs_resource_info *info,
+			const struct vcs_window *win)
+{
+	struct vcs_rocm *ctx = to_rocm(base);
+	struct vcs_rocm_resource *res;
+	struct vcs_rocm_memory *mem;
+	int ret = 0;
+
+	res = calloc(1, sizeof(*res));
+	if (!res)
+		return -ENOMEM;
+	if (is_shmem(info)) {
+		vcs_shmem_init(&ctx->shmem, win,
+			       sizeof(struct virtio_gpu_rocm_shmem));
+	} else {
+		mem = find_alloc(ctx, info);
+		if (mem) {
+			ret = add_allocated(ctx, mem, win);
+		} else {
+			mem = add_userptr(ctx);
+			ret = mem ? 0 : -ENOMEM;
+		}
+		if (ret) {
+			free(res);
+			return ret;
+		}
+		res->mem = mem;
+		mem->res = res;
+	}
+	vcs_resources_add(&ctx->resources, &res->base, info->res_id, win);
+	return 0;
+}
+
+static int remove_resource(struct vcs_context *base, uint32_t res_id)
+{
+	struct vcs_rocm *ctx = to_rocm(base);
+	struct vcs_rocm_resource *res;
+
+	res = vcs_resources_remove(&ctx->resources, res_id);
+	if (!res)
+		return -ENOENT;
+	free_resource(ctx, res);
+	return 0;
+}
+
+/* Requests */
+
+void vcs_rocm_log(const char *what, uint32_t type, int error)
+{
+	vcs_log_guest("%s of type %u refused: %s", what, type,
+		      strerror(-error));
+}
+
+/* What the trap handler is or uses must be there for the GPU to see. */
+static bool is_trap_memory(const struct vcs_rocm *ctx, uint64_t addr,
+			   uint64_t size)
+{
+	const struct vcs_rocm_memory *mem;
+
+	if (!size)
+		return !addr;
+	mem = vcs_rocm_find(ctx, addr, size);
+	return mem && mem->registered;
+}
+
+static int set_trap(struct vcs_rocm *ctx,
+		    const struct virtio_gpu_rocm_event *req)
+{
+	const struct vcs_thunk_trap trap = {
+		.handler = le64toh(req->trap.handler),
+		.handler_size = le64toh(req->trap.handler_size),
+		.buffer = le64toh(req->trap.buffer),
+		.buffer_size = le64toh(req->trap.buffer_size),
+	};
+
+	if (!is_trap_memory(ctx, trap.handler, trap.handler_size) ||
+	    !is_trap_memory(ctx, trap.buffer, trap.buffer_size))
+		return -EFAULT;
+	return ctx->thunk->ops->set_trap(ctx->thunk, le32toh(req->trap.node),
+					 &trap);
+}
+
+static void do_event(struct vcs_rocm *ctx,
+		     const struct virtio_gpu_rocm_event *req, uint32_t len,
+		     const struct vcs_slot *slot)
+{
+	union {
+		struct vcs_rsp hdr;
+		uint8_t data[VIRTIO_GPU_ROCM_EVENT_RSP_SIZE];
+	} rsp = { 0 };
+	uint32_t type = UINT32_MAX;
+	int ret = -EBADMSG;
+
+	if (len >= sizeof(*req)) {
+		type = le32toh(req->type);
+		/* The clients cannot wait for events either. */
+		ret = type == VIRTIO_GPU_ROCM_EVENT_SET_TRAP ?
+		      set_trap(ctx, req) : -EOPNOTSUPP;
+	}
+	if (ret)
+		vcs_rocm_log("EVENT", type, ret);
+	vcs_respond_with(slot, ret, &rsp, sizeof(rsp), NULL, 0);
+}
+
+/* A queue needs a GPU that takes packets from it. */
+static void do_queue(const struct virtio_gpu_rocm_queue *req, uint32_t len,
+		     const struct vcs_slot *slot)
+{
+	union {
+		struct vcs_rsp hdr;
+		uint8_t data[VIRTIO_GPU_ROCM_QUEUE_RSP_SIZE];
+	} rsp = { 0 };
+	bool whole = len >= sizeof(*req);
+	int ret = whole ? -EOPNOTSUPP : -EBADMSG;
+
+	vcs_rocm_log("QUEUE", whole ? le32toh(req->type) : UINT32_MAX, ret);
+	vcs_respond_with(slot, ret, &rsp, sizeof(rsp), NULL, 0);
+}
+
+static int sim_access(struct vcs_rocm *ctx,
+		      const struct virtio_gpu_rocm_sim_access *req,
+		      uint32_t len, uint64_t *checksum)
+{
+	struct vcs_thunk_access access;
+	uint32_t op;
+	int ret;
+
+	if (!ctx->thunk->ops->access)
+		return -EOPNOTSUPP;
+	if (len != sizeof(*req))
+		return -EBADMSG;
+	op = le32toh(req->op);
+	if (op > VIRTIO_GPU_ROCM_SIM_FILL)
+		return -EINVAL;
+	access = (struct vcs_thunk_access) {
+		.node = le32toh(req->node),
+		.fill = op == VIRTIO_GPU_ROCM_SIM_FILL,
+		.value = (uint8_t)le64toh(req->value),
+		.addr = le64toh(req->addr),
+		.size = le64toh(req->size),
+	};
+	ret = ctx->thunk->ops->access(ctx->thunk, &access);
+	*checksum = access.checksum;
+	return ret;
+}
+
+static void do_sim_access(struct vcs_rocm *ctx, const struct vcs_req *req,
+			  uint32_t len, const struct vcs_slot *slot)
+{
+	struct virtio_gpu_rocm_sim_access_rsp rsp = { 0 };
+	uint64_t checksum = 0;
+	int ret;
+
+	ret = sim_access(ctx, (const void *)req, len, &checksum);
+	rsp.checksum = htole64(checksum);
+	vcs_respond_with(slot, ret, &rsp, sizeof(rsp), NULL, 0);
+}
+
+static void execute(void *arg, const struct vcs_req *req, uint32_t len,
+		    const struct vcs_slot *slot)
+{
+	uint32_t cmd = le32toh(req->cmd);
+	struct vcs_rocm *ctx = arg;
+
+	switch (cmd) {
+	case VIRTIO_GPU_ROCM_NOP:
+		vcs_respond(slot, 0);
+		break;
+	case VIRTIO_GPU_ROCM_QUERY:
+		vcs_rocm_query(ctx, req, len, slot);
+		break;
+	case VIRTIO_GPU_ROCM_EVENT:
+		do_event(ctx, (const void *)req, len, slot);
+		break;
+	case VIRTIO_GPU_ROCM_MEMORY:
+		vcs_rocm_memory(ctx, req, len, slot);
+		break;
+	case VIRTIO_GPU_ROCM_QUEUE:
+		do_queue((const void *)req, len, slot);
+		break;
+	case VIRTIO_GPU_ROCM_SIM_ACCESS:
+		do_sim_access(ctx, req, len, slot);
+		break;
+	default:
+		vcs_log_guest("command %u refused: %s", cmd,
+			      strerror(EOPNOTSUPP));
+		vcs_respond(slot, -EOPNOTSUPP);
+		break;
+	}
+}
+
+static int submit(struct vcs_context *base, const uint8_t *payload, size_t len)
+{
+	struct vcs_rocm *ctx = to_rocm(base);
+	int ret;
+
+	if (!ctx->shmem.addr)
+		return -EINVAL;
+	ret = vcs_shmem_execute(&ctx->shmem, ctx->resources.stats, payload, len,
+				execute, ctx);
+	if (ret)
+		vcs_log_guest("submission of %zu bytes: %s", len,
+			      ret == -EINVAL ? "a response has no place" :
+			      "its lengths are wrong");
+	return 0;
+}
+
+static const struct vcs_context_ops rocm_ops = {
+	.check_resource = check_resource,
+	.init_window = init_window,
+	.add_resource = add_resource,
+	.remove_resource = remove_resource,
+	.submit = submit,
+	.destroy = destroy,
+};
+
+static int find_nodes(struct vcs_rocm *ctx)
+{
+	const struct vcs_thunk_ops *ops = ctx->thunk->ops;
+	uint32_t i;
+	int ret;
+
+	ret = ops->system(ctx->thunk, &ctx->sys);
+	if (ret)
+		return ret;
+	if (ctx->sys.num_nodes > VCS_THUNK_MAX_NODES)
+		return -E2BIG;
+	for (i = 0; i < ctx->sys.num_nodes; i++) {
+		struct vcs_thunk_node node = { 0 };
+
+		ret = ops->node(ctx->thunk, i, &node);
+		if (ret)
+			return ret;
+		if (node.num_fcompute_cores)
+			ctx->gpus[ctx->nr_gpus++] = i;
+	}
+	return 0;
+}
+
+struct vcs_context *vcs_rocm_create(struct vcs_thunk *thunk,
+				    const struct vcs_limits *limits,
+				    struct vcs_stats *stats,
+				    struct vcs_map_budget *budget)
+{
+	struct vcs_rocm *ctx = calloc(1, sizeof(*ctx));
+	int ret;
+
+	if (!ctx)
+		return NULL;
+	ctx->base.ops = &rocm_ops;
+	ctx->thunk = thunk;
+	vcs_resources_init(&ctx->resources, limits, stats, budget);
+	ret = find_nodes(ctx);
+	if (ret) {
+		vcs_err("the %s thunk does not tell its nodes: %s",
+			thunk->ops->name, strerror(-ret));
+		goto err;
+	}
+	ret = vcs_arena_init(&ctx->arena);
+	if (ret) {
+		vcs_err("cannot reserve the GPU's addresses: %s",
+			strerror(-ret));
+		goto err;
+	}
+	return &ctx->base;
+err:
+	free(ctx);
+	return NULL;
+}

@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A thunk without a GPU: one node with a CPU, one with a card of the gfx1030 kind
+ *
+ * It takes registrations and mappings as a real one does, computes nothing, and
+ * on request reads or writes what is mapped, by the GPU's addresses. So it shows
+ * that a guest's memory is where the GPU would look for it.
+ */
+#include <errno.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <linux/virtio_gpu_rocm.h>
+
+#include "vcs_thunk_sim.h"
+
+#define KIB	1024ULL
+#define MIB	(1024 * KIB)
+#define GIB	(1024 * MIB)
+
+enum {
+	NODE_CPU,
+	NODE_GPU,
+	NR_NODES,
+};
+
+/* What a runtime may allocate and a guest register by default. */
+#define SYSTEM_MEMORY	(256 * GIB)
+#define LOCAL_MEMORY	(16 * GIB)
+
+/* Of the kernel's KFD that has all that is answered here. */
+#define KFD_MAJOR	1
+#define KFD_MINOR	17
+
+/* amdgpu's numbers: the family of gfx10.3, GDDR6. */
+#define FAMILY_NV	143
+#define VRAM_GDDR6	9
+
+#define NR_ENGINES	4U
+#define NR_ARRAYS	2U	/* of an engine */
+#define NR_CUS		10U	/* of an array */
+#define NR_SIMDS	2U	/* of a compute unit */
+#define COUNTER_KHZ	100000U
+
+/* Where waves see their local and private memory (KFD's apertures). */
+#define LDS_BASE	(1ULL << 48)
+#define SCRATCH_BASE	(2ULL << 48)
+
+/**
+ * struct range - what is registered
+ * @addr: where, in this process and for the GPU
+ * @size: bytes
+ * @rdonly: the GPU must not write
+ * @nodes: that it is mapped to, a bit each
+ */
+struct range {
+	uint64_t addr;
+	uint64_t size;
+	bool rdonly;
+	uint32_t nodes;
+};
+
+struct sim {
+	struct vcs_thunk base;
+	void *ranges;
+	uint64_t used[NR_NODES];
+	bool runtime;
+};
+
+static const uint64_t memory[NR_NODES] = {
+	[NODE_CPU] = SYSTEM_MEMORY,
+	[NODE_GPU] = LOCAL_MEMORY,
+};
+
+static const struct vcs_thunk_bank cpu_banks[] = {
+	{
+		.heap_type = VIRTIO_GPU_ROCM_HEAP_SYSTEM,
+		.size = SYSTEM_MEMORY,
+		.width = 64,
+		.memory_clock_max = 3200,
+	},
+};
+
+static const struct vcs_thunk_bank gpu_banks[] = {
+	{
+		.heap_type = VIRTIO_GPU_ROCM_HEAP_FB_PUBLIC,
+		.size = LOCAL_MEMORY,
+		.width = 256,
+		.memory_clock_max = 1000,
+	}, {
+		.heap_type = VIRTIO_GPU_ROCM_HEAP_LDS,
+		.size = 64 * KIB,
+		.virtual_base = LDS_BASE,
+	}, {
+		.heap_type = VIRTIO_GPU_ROCM_HEAP_SCRATCH,
+		.size = 4 * GIB,
+		.virtual_base = SCRATCH_BASE,
+	},
+};
+
+#define CPU_CACHE	(VIRTIO_GPU_ROCM_CACHE_DATA | VIRTIO_GPU_ROCM_CACHE_CPU)
+#define GPU_CACHE	(VIRTIO_GPU_ROCM_CACHE_DATA | \
+			 VIRTIO_GPU_ROCM_CACHE_HSACU)
+
+static const struct vcs_thunk_cache cpu_caches[] = {
+	{ .level = 1, .size = 32, .line_size = 64, .lines_per_tag = 1,
+	  .associativity = 8, .type = CPU_CACHE, .siblings = 1 },
+	{ .level = 2, .size = 512, .line_size = 64, .lines_per_tag = 1,
+	  .associativity = 8, .type = CPU_CACHE, .siblings = 1 },
+};
+
+static const struct vcs_thunk_cache gpu_caches[] = {
+	{ .level = 1, .size = 16, .line_size = 128, .lines_per_tag = 1,
+	  .associativity = 16, .type = GPU_CACHE, .siblings = 1 },
+	{ .level = 2, .size = 4096, .line_size = 128, .lines_per_tag = 1,
+	  .associativity = 16, .type = GPU_CACHE, .siblings = 80 },
+};
+
+static const struct vcs_thunk_io_link links[NR_NODES] = {
+	[NODE_CPU] = {
+		.type = VIRTIO_GPU_ROCM_IO_LINK_PCIE,
+		.node_from = NODE_CPU,
+		.node_to = NODE_GPU,
+		.weight = 20,
+		.max_bandwidth = 31508,
+		.min_bandwidth = 312,
+	},
+	[NODE_GPU] = {
+		.type = VIRTIO_GPU_ROCM_IO_LINK_PCIE,
+		.node_from = NODE_GPU,
+		.node_to = NODE_CPU,
+		.weight = 20,
+		.max_bandwidth = 31508,
+		.min_bandwidth = 312,
+	},
+};
+
+static const struct vcs_thunk_node nodes[NR_NODES] = {
+	[NODE_CPU] = {
+		.num_cpu_cores = 1,
+		.num_memory_banks = 1,
+		.num_caches = 2,
+		.num_io_links = 1,
+		.max_engine_clock_mhz_ccompute = 3000,
+		.marketing_name = "simulated CPU",
+	},
+	[NODE_GPU] = {
+		.num_fcompute_cores = NR_ENGINES * NR_ARRAYS * NR_CUS * NR_SIMDS,
+		.num_memory_banks = 3,
+		.num_caches = 2,
+		.num_io_links = 1,
+		.fcompute_id_lo = 0x80001000,
+		.capability = 2 << VIRTIO_GPU_ROCM_CAP_DOORBELL_SHIFT,
+		.max_waves_per_simd = 16,
+		.lds_size_in_kb = 64,
+		.wave_front_size = 32,
+		.num_shader_banks = NR_ENGINES * NR_ARRAYS,
+		.num_arrays = NR_ARRAYS,
+		.num_cu_per_array = NR_CUS,
+		.num_simd_per_cu = NR_SIMDS,
+		.max_slots_scratch_cu = 32,
+		.engine_id = VIRTIO_GPU_ROCM_ENGINE(10, 3, 0),
+		.vendor_id = 0x1002,
+		.device_id = 0x73bf,
+		.location_id = 0x100,
+		.local_mem_size = LOCAL_MEMORY,
+		.max_engine_clock_mhz_fcompute = 2250,
+		.max_engine_clock_mhz_ccompute = 3000,
+		.marketing_name = "simulated GPU",
+		.amd_name = "gfx1030",
+		.num_sdma_engines = 2,
+		.num_sdma_queues_per_engine = 8,
+		.num_cp_queues = 24,
+		.unique_id = 1,
+		.vgpr_size_per_cu = 512 * KIB,
+		.sgpr_size_per_cu = 16 * KIB,
+		.num_xcc = 1,
+		.kfd_gpu_id = 1,
+		.family_id = FAMILY_NV,
+		.wall_clock_khz = COUNTER_KHZ,
+	},
+};
+
+static struct sim *to_sim(struct vcs_thunk *t)
+{
+	return (struct sim *)t;
+}
+
+/* Ranges that overlap are equal, so each tree has one of them. */
+static int compare(const void *pa, const void *pb)
+{
+	const struct range *a = pa, *b = pb;
+
+	if (a->addr + a->size <= b->addr)
+		return -1;
+	if (b->addr + b->size <= a->addr)
+		return 1;
+	return 0;
+}
+
+static struct range *find(const struct sim *sim, uint64_t addr, uint64_t size)
+{
+	const struct range key = { .addr = addr, .size = size };
+	struct range *const *found;
+
+	if (addr + size < addr)
+		return NULL;
+	found = tfind(&key, &sim->ranges, compare);
+	return found ? *found : NULL;
+}
+
+/* The one that begins there. */
+static struct range *find_start(const struct sim *sim, const void *addr)
+{
+	struct range *r = find(sim, (uintptr_t)addr, 1);
+
+	return r && r->addr == (uintptr_t)addr ? r : NULL;
+}
+
+static void sim_close(struct vcs_thunk *t)
+{
+	struct sim *sim = to_sim(t);
+
+	tdestroy(sim->ranges, free);
+	free(sim);
+}
+
+static int sim_version(struct vcs_thunk *t, uint32_t *major, uint32_t *minor)
+{
+	(void)t;
+	*major = KFD_MAJOR;
+	*minor = KFD_MINOR;
+	return 0;
+}
+
+static int sim_system(struct vcs_thunk *t, struct vcs_thunk_system *sys)
+{
+	(void)t;
+	sys->num_nodes = NR_NODES;
+	return 0;
+}
+
+static int sim_node(struct vcs_thunk *t, uint32_t node,
+		    struct vcs_thunk_node *props)
+{
+	(void)t;
+	if (node >= NR_NODES)
+		return -EINVAL;
+	*props = nodes[node];
+	return 0;
+}
+
+static int sim_bank(struct vcs_thunk *t, uint32_t node, uint32_t index,
+		    struct vcs_thunk_bank *bank)
+{
+	(void)t;
+	if (node >= NR_NODES || index >= nodes[node].num_memory_banks)
+		return -EINVAL;
+	*bank = node == NODE_CPU ? cpu_banks[index] : gpu_banks[index];
+	return 0;
+}
+
+static int sim_cache(struct vcs_thunk *t, uint32_t node, uint32_t index,
+		     struct vcs_thunk_cache *cache)
+{
+	(void)t;
+	if (node >= NR_NODES || index >= nodes[node].num_caches)
+		return -EINVAL;
+	*cache = node == NODE_CPU ? cpu_caches[index] : gpu_caches[index];
+	cache->processor_id_low = node == NODE_CPU ?
+				  nodes[node].ccompute_id_lo :
+				  nodes[node].fcompute_id_lo;
+	return 0;
+}
+
+static int sim_io_link(struct vcs_thunk *t, uint32_t node, uint32_t index,
+		       struct vcs_thunk_io_link *link)
+{
+	(void)t;
+	if (node >= NR_NODES || index >= nodes[node].num_io_links)
+		return -EINVAL;
+	*link = links[node];
+	return 0;
+}
+
+static int sim_gpu_info(struct vcs_thunk *t, uint32_t node,
+			struct vcs_thunk_gpu_info *info)
+{
+	(void)t;
+	if (node != NODE_GPU)
+		return -EINVAL;
+	*info = (struct vcs_thunk_gpu_info) {
+		.asic_id = nodes[node].device_id,
+		.family_id = FAMILY_NV,
+		/* Both in kHz. */
+		.max_engine_clk =
+			nodes[node].max_engine_clock_mhz_fcompute * 1000ULL,
+		.max_memory_clk = gpu_banks[0].memory_clock_max * 1000ULL,
+		.num_shader_engines = NR_ENGINES,
+		.num_shader_arrays_per_engine = NR_ARRAYS,
+		.gpu_counter_freq = COUNTER_KHZ,
+		.cu_active_number = NR_ENGINES * NR_ARRAYS * NR_CUS,
+		.cu_mask = (1U << NR_CUS) - 1,
+		.vram_type = VRAM_GDDR6,
+		.vram_bit_width = gpu_banks[0].width,
+	};
+	return 0;
+}
+
+static int sim_clocks(struct vcs_thunk *t, uint32_t node,
+		      struct vcs_thunk_clocks *clocks)
+{
+	struct timespec now;
+	uint64_t ns;
+
+	(void)t;
+	if (node >= NR_NODES)
+		return -EINVAL;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	if (node == NODE_GPU)
+		clocks->gpu = ns / (1000000 / COUNTER_KHZ);
+	clocks->cpu = ns;
+	clocks->system = ns;
+	clocks->system_frequency_hz = 1000000000;
+	return 0;
+}
+
+static int sim_runtime_enable(struct vcs_thunk *t, bool setup_ttmp)
+{
+	(void)setup_ttmp;
+	if (to_sim(t)->runtime)
+		return -EBUSY;
+	to_sim(t)->runtime = true;
+	return 0;
+}
+
+static int sim_runtime_disable(struct vcs_thunk *t)
+{
+	if (!to_sim(t)->runtime)
+		return -EINVAL;
+	to_sim(t)->runtime = false;
+	return 0;
+}
+
+static int sim_runtime_caps(struct vcs_thunk *t, uint32_t *caps)
+{
+	(void)t;
+	*caps = 0;
+	return 0;
+}
+
+static int sim_set_trap(struct vcs_thunk *t, uint32_t node,
+			const struct vcs_thunk_trap *trap)
+{
+	(void)t;
+	(void)trap;
+	return node == NODE_GPU ? 0 : -EINVAL;
+}
+
+static int sim_alloc(struct vcs_thunk *t, uint32_t node, uint64_t size)
+{
+	struct sim *sim = to_sim(t);
+
+	if (node >= NR_NODES)
+		return -EINVAL;
+	if (size > memory[node] - sim->used[node])
+		return -ENOMEM;
+	sim->used[node] += size;
+	return 0;
+}
+
+static void sim_free(struct vcs_thunk *t, uint32_t node, uint64_t size)
+{
+	to_sim(t)->used[node] -= size;
+}
+
+static int sim_available(struct vcs_thunk *t, uint32_t node, uint64_t *bytes)
+{
+	if (node >= NR_NODES)
+		return -EINVAL;
+	*bytes = memory[node] - to_sim(t)->used[node];
+	return 0;
+}
+
+static int sim_register(struct vcs_thunk *t, void *addr, uint64_t size,
+			bool rdonly)
+{
+	struct sim *sim = to_sim(t);
+	struct range *r;
+
+	if (!size || (uintptr_t)addr + size < size)
+		return -EINVAL;
+	if (find(sim, (uintptr_t)addr, size))
+		return -EEXIST;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	r->addr = (uintptr_t)addr;
+	r->size = size;
+	r->rdonly = rdonly;
+	if (!tsearch(r, &sim->ranges, compare)) {
+		free(r);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static void sim_deregister(struct vcs_thunk *t, void *addr)
+{
+	struct sim *sim = to_sim(t);
+	struct range *r = find_start(sim, addr);
+
+	if (!r)
+		return;
+	tdelete(r, &sim->ranges, compare);
+	free(r);
+}
+
+static int sim_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
+		   uint32_t nr_nodes)
+{
+	struct range *r = find_start(to_sim(t), addr);
+	uint32_t i;
+
+	if (!r)
+		return -EINVAL;
+	for (i = 0; i < nr_nodes; i++)
+		if (ids[i] != NODE_GPU)
+			return -EINVAL;
+	if (nr_nodes)
+		r->nodes |= 1U << NODE_GPU;
+	return 0;
+}
+
+static int sim_unmap(struct vcs_thunk *t, void *addr)
+{
+	struct range *r = find_start(to_sim(t), addr);
+
+	if (!r)
+		return -EINVAL;
+	r->nodes = 0;
+	return 0;
+}
+
+static uint64_t checksum(const uint8_t *p, uint64_t size)
+{
+	uint64_t sum = 0, i;
+
+	for (i = 0; i < size; i++)
+		sum += (i + 1) * p[i];
+	return sum;
+}
+
+static int sim_access(struct vcs_thunk *t, struct vcs_thunk_access *access)
+{
+	const struct range *r;
+	uint8_t *p;
+
+	if (!access->size || access->node != NODE_GPU)
+		return -EINVAL;
+	r = find(to_sim(t), access->addr, access->size);
+	if (!r || !(r->nodes & (1U << access->node)) ||
+	    access->addr < r->addr ||
+	    access->addr + access->size > r->addr + r->size)
+		return -EFAULT;
+	if (access->fill && r->rdonly)
+		return -EACCES;
+	p = (uint8_t *)(uintptr_t)access->addr;
+	if (access->fill)
+		memset(p, access->value, access->size);
+	else
+		access->checksum = checksum(p, access->size);
+	return 0;
+}
+
+static const struct vcs_thunk_ops sim_ops = {
+	.name = "sim",
+	.close = sim_close,
+	.version = sim_version,
+	.system = sim_system,
+	.node = sim_node,
+	.bank = sim_bank,
+	.cache = sim_cache,
+	.io_link = sim_io_link,
+	.gpu_info = sim_gpu_info,
+	.clocks = sim_clocks,
+	.runtime_enable = sim_runtime_enable,
+	.runtime_disable = sim_runtime_disable,
+	.runtime_caps = sim_runtime_caps,
+	.set_trap = sim_set_trap,
+	.alloc = sim_alloc,
+	.free = sim_free,
+	.available = sim_available,
+	.register_memory = sim_register,
+	.deregister = sim_deregister,
+	.map_to_nodes = sim_map,
+	.unmap = sim_unmap,
+	.access = sim_access,
+};
+
+struct vcs_thunk *vcs_thunk_sim_open(void)
+{
+	struct sim *sim = calloc(1, sizeof(*sim));
+
+	if (!sim)
+		return NULL;
+	sim->base.ops = &sim_ops;
+	return &sim->base;
+}
