@@ -9,6 +9,7 @@
 
 static const struct vcs_service * const services[] = {
 	&vcs_service_opencl,
+	&vcs_service_sim,
 };
 
 const struct vcs_service *vcs_service_find(const char *name)

@@ -48,6 +48,7 @@ struct vcs_service {
 };
 
 extern const struct vcs_service vcs_service_opencl;
+extern const struct vcs_service vcs_service_sim;
 
 /* NULL for an unknown name. */
 const struct vcs_service *vcs_service_find(const char *name);

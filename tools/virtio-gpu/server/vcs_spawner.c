@@ -297,11 +297,15 @@ static void log_state(const struct spawner *s)
 {
 	const struct vcs_limits *limits = &s->cfg->limits;
 	const struct context *ctx;
+	char programs[64] = "";
 
-	vcs_log(VCS_LOG_ANSWER, "%u of %u contexts; each may have %u resources of %llu bytes and %u programs, and compile for %d s",
+	if (s->cfg->service->compiles)
+		snprintf(programs, sizeof(programs),
+			 " and %u programs, and compile for %d s",
+			 limits->max_programs, s->cfg->build_timeout_ms / 1000);
+	vcs_log(VCS_LOG_ANSWER, "%u of %u contexts; each may have %u resources of %llu bytes%s",
 		s->nr_contexts, VCS_MAX_CONTEXTS, limits->max_resources,
-		ull(limits->max_registered), limits->max_programs,
-		s->cfg->build_timeout_ms / 1000);
+		ull(limits->max_registered), programs);
 	if (s->cfg->cgroup)
 		vcs_log(VCS_LOG_ANSWER, "each context has a cgroup in %s, with %llu bytes of memory and %u processes",
 			s->cfg->cgroup, ull(s->cfg->memory_max),

@@ -2,6 +2,7 @@
 /*
  * The tests' side of the protocol: a server, contexts, requests
  */
+#include <ctype.h>
 #include <dirent.h>
 #include <endian.h>
 #include <errno.h>
@@ -77,8 +78,9 @@ static void read_exactly(int fd, void *buf, size_t len)
 	}
 }
 
-static void hello(struct server *s)
+static void hello(struct server *s, const char *opt1)
 {
+	bool compute = !opt1 || strcmp(opt1, "--backend=sim");
 	struct vgpu_msg_hello hello = {
 		.hdr = {
 			.type = VGPU_MSG_HELLO,
@@ -87,7 +89,6 @@ static void hello(struct server *s)
 		},
 		.version = VGPU_PROTO_VERSION,
 	};
-	struct vgpu_msg_capset capset;
 
 	send_msg(s->control, &hello, sizeof(hello), NULL, 0);
 	read_exactly(s->control, &hello, sizeof(hello));
@@ -95,12 +96,14 @@ static void hello(struct server *s)
 	assert_int_equal(hello.hdr.serial, 42);
 	assert_int_equal(hello.version, VGPU_PROTO_VERSION);
 	assert_int_equal(hello.nr_capsets, 1);
-	assert_int_equal(hello.hdr.size, sizeof(hello) + sizeof(capset));
-	assert_string_equal(hello.backend, "opencl");
-	read_exactly(s->control, &capset, sizeof(capset));
-	assert_int_equal(capset.id, VIRTIO_GPU_CAPSET_COMPUTE);
-	assert_int_equal(capset.size, sizeof(s->capset));
-	memcpy(&s->capset, capset.data, sizeof(s->capset));
+	assert_int_equal(hello.hdr.size, sizeof(hello) + sizeof(s->offered));
+	assert_string_equal(hello.backend, compute ? "opencl" : "sim");
+	read_exactly(s->control, &s->offered, sizeof(s->offered));
+	if (!compute)
+		return;
+	assert_int_equal(s->offered.id, VIRTIO_GPU_CAPSET_COMPUTE);
+	assert_int_equal(s->offered.size, sizeof(s->capset));
+	memcpy(&s->capset, s->offered.data, sizeof(s->capset));
 }
 
 void server_spawn(struct server *s, const char *opt1, const char *opt2)
@@ -137,7 +140,7 @@ void server_spawn(struct server *s, const char *opt1, const char *opt2)
 void server_start(struct server *s, const char *opt1, const char *opt2)
 {
 	server_spawn(s, opt1, opt2);
-	hello(s);
+	hello(s, opt1);
 }
 
 void server_start_logging(struct server *s, const char *opt1, const char *opt2)
@@ -152,7 +155,7 @@ void server_start_logging(struct server *s, const char *opt1, const char *opt2)
 	assert_true(dup2(saved, STDERR_FILENO) >= 0);
 	close(saved);
 	s->log = log;
-	hello(s);
+	hello(s, opt1);
 }
 
 char *server_said(struct server *s, const char *text)
@@ -241,6 +244,91 @@ void expect_dead(int pidfd)
 	assert_int_equal(poll(&pfd, 1, TIMEOUT_MS), 1);
 }
 
+int list_children(pid_t parent, pid_t *pids, int max)
+{
+	struct dirent *de;
+	int n = 0;
+	DIR *dir;
+
+	dir = opendir("/proc");
+	assert_non_null(dir);
+	while ((de = readdir(dir))) {
+		char path[300], state;
+		int pid, ppid;
+		FILE *f;
+
+		if (!isdigit((unsigned char)de->d_name[0]))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/stat", de->d_name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		if (fscanf(f, "%d (%*[^)]) %c %d", &pid, &state, &ppid) == 3 &&
+		    ppid == parent) {
+			if (n < max)
+				pids[n] = pid;
+			n++;
+		}
+		fclose(f);
+	}
+	closedir(dir);
+	return n;
+}
+
+int count_children(pid_t parent)
+{
+	return list_children(parent, NULL, 0);
+}
+
+void wait_for_children(pid_t parent, int want)
+{
+	int i;
+
+	for (i = 0; i < TIMEOUT_MS / 10; i++) {
+		if (count_children(parent) == want)
+			return;
+		usleep(10000);
+	}
+	assert_int_equal(count_children(parent), want);
+}
+
+/* A field of /proc/PID/status as text. */
+void proc_status(pid_t pid, const char *field, char *value, size_t size)
+{
+	char path[64], line[256];
+	size_t len = strlen(field);
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	value[0] = '\0';
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, field, len) && line[len] == ':')
+			snprintf(value, size, "%s",
+				 line + len + 1 + strspn(line + len + 1, "\t "));
+	fclose(f);
+	value[strcspn(value, "\n")] = '\0';
+	assert_true(value[0]);
+}
+
+pid_t pid_of(int pidfd)
+{
+	char path[64];
+	int pid = 0;
+	char line[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "Pid: %d", &pid);
+	fclose(f);
+	assert_true(pid > 0);
+	return pid;
+}
+
 static uint64_t next_serial(void)
 {
 	static uint64_t serial = 100;
@@ -280,8 +368,8 @@ uint32_t ctx_create_status(struct server *s, struct ctx *c, uint32_t capset)
 }
 
 static uint32_t map_runs(struct ctx *c, uint32_t res_id, uint32_t flags,
-			 const struct vgpu_run *runs, uint32_t nr_runs,
-			 uint64_t size, int fd)
+			 uint64_t blob_id, const struct vgpu_run *runs,
+			 uint32_t nr_runs, uint64_t size, int fd)
 {
 	struct {
 		struct vgpu_msg_res_map map;
@@ -294,6 +382,7 @@ static uint32_t map_runs(struct ctx *c, uint32_t res_id, uint32_t flags,
 			},
 			.res_id = res_id,
 			.flags = flags,
+			.blob_id = blob_id,
 			.size = size,
 		},
 	};
@@ -313,20 +402,29 @@ static uint32_t map_runs(struct ctx *c, uint32_t res_id, uint32_t flags,
 	return recv_done(c->sock, VGPU_MSG_DONE, msg.map.hdr.serial, NULL);
 }
 
-void ctx_create(struct server *s, struct ctx *c)
+uint32_t map_blob(struct ctx *c, uint32_t res_id, uint64_t blob_id, size_t size,
+		  uint8_t **addr)
 {
-	const struct vgpu_run run = { .length = SHM_SIZE };
+	const struct vgpu_run run = { .length = size };
+	uint32_t status;
 	int fd;
 
-	assert_int_equal(ctx_create_status(s, c, VIRTIO_GPU_CAPSET_COMPUTE), 0);
-	fd = memfd_create("shm", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(fd, SHM_SIZE), 0);
-	c->shm = mmap(NULL, SHM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-		      0);
-	assert_ptr_not_equal(c->shm, MAP_FAILED);
-	assert_int_equal(map_runs(c, SHM_RES_ID, VGPU_RES_BLOB, &run, 1,
-				  SHM_SIZE, fd), 0);
+	fd = memfd_create("blob", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	if (addr) {
+		*addr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			     0);
+		assert_ptr_not_equal(*addr, MAP_FAILED);
+	}
+	status = map_runs(c, res_id, VGPU_RES_BLOB, blob_id, &run, 1, size, fd);
 	close(fd);
+	return status;
+}
+
+void ctx_create(struct server *s, struct ctx *c)
+{
+	assert_int_equal(ctx_create_status(s, c, s->offered.id), 0);
+	assert_int_equal(map_blob(c, SHM_RES_ID, 0, SHM_SIZE, &c->shm), 0);
 }
 
 void ctx_close(struct ctx *c)
@@ -388,7 +486,7 @@ uint32_t map_memory(struct ctx *c, uint32_t res_id, const struct memory *m,
 		runs[i].offset = shuffled(m, i) * page_size();
 		runs[i].length = page_size();
 	}
-	status = map_runs(c, res_id, rdonly ? VGPU_RES_RDONLY : 0, runs,
+	status = map_runs(c, res_id, rdonly ? VGPU_RES_RDONLY : 0, 0, runs,
 			  (uint32_t)m->pages, m->pages * page_size(),
 			  rdonly ? m->rdonly_fd : m->fd);
 	free(runs);

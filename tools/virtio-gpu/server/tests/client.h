@@ -29,13 +29,15 @@
  * @control: its control connection
  * @log: its standard error if it was started logging
  * @tmp: its TMPDIR, made for it
- * @capset: what it reported
+ * @offered: what it reported
+ * @capset: the same, if it computes
  */
 struct server {
 	pid_t pid;
 	int control;
 	int log;
 	char tmp[64];
+	struct vgpu_msg_capset offered;
 	struct virtio_gpu_compute_capset capset;
 };
 
@@ -82,7 +84,10 @@ int run_server(char *const argv[], char *err, size_t err_size);
 
 /* Started with --fd, not greeted. */
 void server_spawn(struct server *s, const char *opt1, const char *opt2);
-/* Started with --fd and up to two more options, greeted. */
+/*
+ * Started with --fd and up to two more options, greeted. The first one says
+ * which backend, if it is not opencl.
+ */
 void server_start(struct server *s, const char *opt1, const char *opt2);
 /* The same, with what it says kept. */
 void server_start_logging(struct server *s, const char *opt1, const char *opt2);
@@ -99,6 +104,15 @@ void expect_eof(int sock);
 /* A process is dead. */
 void expect_dead(int pidfd);
 
+/* Processes whose parent is @parent, and how many; @pids may be NULL. */
+int list_children(pid_t parent, pid_t *pids, int max);
+int count_children(pid_t parent);
+/* Until there are that many. */
+void wait_for_children(pid_t parent, int want);
+pid_t pid_of(int pidfd);
+/* A field of /proc/PID/status. */
+void proc_status(pid_t pid, const char *field, char *value, size_t size);
+
 uint32_t ctx_create_status(struct server *s, struct ctx *c, uint32_t capset);
 uint32_t ctx_create_named(struct server *s, struct ctx *c, uint32_t capset,
 			  const char *name);
@@ -112,6 +126,9 @@ void memory_destroy(struct memory *m);
 uint8_t *memory_page(const struct memory *m, size_t i);
 uint32_t map_memory(struct ctx *c, uint32_t res_id, const struct memory *m,
 		    bool rdonly);
+/* Memory as QEMU makes it for a blob, mapped at @addr unless that is NULL. */
+uint32_t map_blob(struct ctx *c, uint32_t res_id, uint64_t blob_id, size_t size,
+		  uint8_t **addr);
 uint32_t unmap(struct ctx *c, uint32_t res_id);
 
 uint32_t submit(struct ctx *c, const void *payload, uint32_t len);

@@ -89,43 +89,6 @@ static int start(void **state)
 	return 0;
 }
 
-/* Processes whose parent is @parent, and how many; @pids may be NULL. */
-static int list_children(pid_t parent, pid_t *pids, int max)
-{
-	struct dirent *de;
-	int n = 0;
-	DIR *dir;
-
-	dir = opendir("/proc");
-	assert_non_null(dir);
-	while ((de = readdir(dir))) {
-		char path[300], state;
-		int pid, ppid;
-		FILE *f;
-
-		if (!isdigit((unsigned char)de->d_name[0]))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/stat", de->d_name);
-		f = fopen(path, "r");
-		if (!f)
-			continue;
-		if (fscanf(f, "%d (%*[^)]) %c %d", &pid, &state, &ppid) == 3 &&
-		    ppid == parent) {
-			if (n < max)
-				pids[n] = pid;
-			n++;
-		}
-		fclose(f);
-	}
-	closedir(dir);
-	return n;
-}
-
-static int count_children(pid_t parent)
-{
-	return list_children(parent, NULL, 0);
-}
-
 /* A zombie that nobody reaps has done all it will. */
 static void wait_until_gone(pid_t pid)
 {
@@ -146,18 +109,6 @@ static void wait_until_gone(pid_t pid)
 		usleep(10000);
 	}
 	fail_msg("process %d is still there", pid);
-}
-
-static void wait_for_children(pid_t parent, int want)
-{
-	int i;
-
-	for (i = 0; i < TIMEOUT_MS / 10; i++) {
-		if (count_children(parent) == want)
-			return;
-		usleep(10000);
-	}
-	assert_int_equal(count_children(parent), want);
 }
 
 static void computes_on_the_memory_itself(void **state)
@@ -457,43 +408,6 @@ static void an_aborted_kernel_ends_that_context_only(void **state)
 	assert_int_equal(unmap(&other, 1), 0);
 	ctx_close(&other);
 	memory_destroy(&m);
-}
-
-static pid_t pid_of(int pidfd)
-{
-	char path[64];
-	int pid = 0;
-	char line[256];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
-	f = fopen(path, "r");
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f))
-		sscanf(line, "Pid: %d", &pid);
-	fclose(f);
-	assert_true(pid > 0);
-	return pid;
-}
-
-/* A field of /proc/PID/status as text. */
-static void proc_status(pid_t pid, const char *field, char *value, size_t size)
-{
-	char path[64], line[256];
-	size_t len = strlen(field);
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	f = fopen(path, "r");
-	assert_non_null(f);
-	value[0] = '\0';
-	while (fgets(line, sizeof(line), f))
-		if (!strncmp(line, field, len) && line[len] == ':')
-			snprintf(value, size, "%s",
-				 line + len + 1 + strspn(line + len + 1, "\t "));
-	fclose(f);
-	value[strcspn(value, "\n")] = '\0';
-	assert_true(value[0]);
 }
 
 static void workers_have_no_rights(void **state)
