@@ -1,0 +1,1409 @@
+// SPDX-License-Identifier: MIT
+/*
+ * vgpu-rocm-conformance: what a guest's ROCr does with a ROCM context, and what
+ * no released one would, in both generations of its protocol. Runs in the VM as
+ * root, against any backend; the GPU's side needs the extension of sim.
+ *
+ * VGPU_ROCM_NO_ACCESS=1       the backend has none: data is not looked at
+ * VGPU_ROCM_TRANSCRIPT=FILE   what is said is recorded, see rocm_transcript.h;
+ *                             -t smallest and -t questions are good for replay
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <drm/drm.h>
+#include <drm/virtgpu_drm.h>
+
+#include "kselftest_harness.h"
+
+#include "memory.h"
+#include "rocm_client.h"
+
+#define PAGE		4096UL
+#define MIB		(1UL << 20)
+#define HUGE_PAGE	(2 * MIB)
+
+/* What the host must have let go of, in milliseconds after it could. */
+#define RELEASE_MS	5000
+
+/* For an answer, so that a test ends by itself if there is none. */
+#define ANSWER_MS	20000
+
+/* Of Linux 6.1, and newer than the C library may be. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	120
+
+/* Of an answer to the GPU's side that is not the expected one. */
+#define WRONG_DATA	(-EILSEQ)
+
+static uint8_t *pages(size_t size)
+{
+	void *addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (addr == MAP_FAILED)
+		abort();
+	return addr;
+}
+
+static void fill(uint8_t *addr, size_t size, unsigned int seed)
+{
+	size_t i;
+
+	for (i = 0; i < size; i++)
+		addr[i] = memory_byte(i, seed);
+}
+
+static void sleep_ms(int ms)
+{
+	nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000 }, NULL);
+}
+
+static bool no_access(void)
+{
+	return getenv("VGPU_ROCM_NO_ACCESS");
+}
+
+/*
+ * The GPU reads @size bytes at @addr of @reg: 0 if their sum is @sum. Here as
+ * below, nothing is wrong where the GPU cannot be asked.
+ */
+static int gpu_reads(struct rocm_client *c, uint32_t node,
+		     const struct rocm_reg *reg, const void *addr, size_t size,
+		     uint64_t sum)
+{
+	uint64_t got = 0;
+	int ret;
+
+	if (no_access())
+		return 0;
+	ret = rocm_gpu_checksum(c, node, rocm_gpu_va(reg, addr), size, &got);
+	if (!ret && got != sum)
+		ret = WRONG_DATA;
+	return ret;
+}
+
+static bool is_filled(const uint8_t *addr, size_t size, uint8_t value)
+{
+	size_t i;
+
+	if (no_access())
+		return true;
+	for (i = 0; i < size && addr[i] == value; i++)
+		;
+	return i == size;
+}
+
+/* The GPU writes; 0 if that is what is here then. */
+static int gpu_writes(struct rocm_client *c, uint32_t node,
+		      const struct rocm_reg *reg, const uint8_t *addr,
+		      size_t size, uint8_t value)
+{
+	int ret;
+
+	if (no_access())
+		return 0;
+	ret = rocm_gpu_fill(c, node, rocm_gpu_va(reg, addr), size, value);
+	if (!ret && !is_filled(addr, size, value))
+		ret = WRONG_DATA;
+	return ret;
+}
+
+/* The GPU cannot get at @va: 0 if it says so. */
+static int gpu_refuses(struct rocm_client *c, uint32_t node, uint64_t va,
+		       size_t size)
+{
+	uint64_t sum;
+	int ret;
+
+	if (no_access())
+		return 0;
+	ret = rocm_gpu_checksum(c, node, va, size, &sum);
+	return ret && ret != -ETIME && ret != -EPROTO ? 0 : WRONG_DATA;
+}
+
+/* Both directions. */
+static int shared(struct rocm_client *c, uint32_t node,
+		  const struct rocm_reg *reg, uint8_t *addr, size_t size,
+		  unsigned int seed)
+{
+	int ret;
+
+	fill(addr, size, seed);
+	ret = gpu_reads(c, node, reg, addr, size, rocm_checksum(addr, size));
+	if (!ret)
+		ret = gpu_writes(c, node, reg, addr, size,
+				 0x80 + seed);
+	return ret;
+}
+
+static int register_and_map(struct rocm_client *c, uint32_t node,
+			    const void *addr, size_t size,
+			    struct rocm_reg **reg)
+{
+	int ret = rocm_register(c, addr, size, 0, reg);
+
+	return ret ? ret : rocm_map(c, *reg, &node, 1);
+}
+
+static int nop(struct rocm_client *c)
+{
+	struct rocm_req req = { .size = ROCM_REQ_HEADER };
+	struct rocm_rsp rsp = { 0 };
+
+	return rocm_call(c, ROCM_NOP, &req, &rsp);
+}
+
+/* Everything that a program needs still works. */
+static int usable(struct rocm_client *c, uint32_t node)
+{
+	uint8_t *buf = pages(2 * PAGE);
+	struct rocm_reg *reg;
+	int ret;
+
+	ret = nop(c);
+	if (!ret)
+		ret = register_and_map(c, node, buf, 2 * PAGE, &reg);
+	if (!ret) {
+		ret = shared(c, node, reg, buf, 2 * PAGE, 99);
+		ret = rocm_deregister(c, reg) ?: ret;
+	}
+	munmap(buf, 2 * PAGE);
+	return ret;
+}
+
+/* An answer that says no. */
+#define EXPECT_REFUSED(ret_) \
+do { \
+	int r_ = (ret_); \
+	EXPECT_TRUE(r_ < 0 && r_ >= -4095 && r_ != -ETIME && r_ != -EPROTO) { \
+		TH_LOG("%s: %d", #ret_, r_); \
+	} \
+} while (0)
+
+/* An answer, whatever it says. */
+#define EXPECT_ANSWERED(ret_) \
+do { \
+	int r_ = (ret_); \
+	EXPECT_TRUE(r_ <= 0 && r_ >= -4095 && r_ != -ETIME && r_ != -EPROTO) { \
+		TH_LOG("%s: %d", #ret_, r_); \
+	} \
+} while (0)
+
+FIXTURE(rocm) {
+	struct rocm_client c;
+	uint32_t node;
+	int64_t pinned;
+};
+
+FIXTURE_VARIANT(rocm) {
+	enum rocm_gen gen;
+};
+
+FIXTURE_VARIANT_ADD(rocm, of_2025) { .gen = ROCM_2025 };
+FIXTURE_VARIANT_ADD(rocm, of_2026) { .gen = ROCM_2026 };
+
+static int start(struct rocm_client *c, enum rocm_gen gen, uint32_t *node)
+{
+	int ret = rocm_start(c, gen);
+
+	if (ret)
+		return ret;
+	c->timeout_ms = ANSWER_MS;
+	return rocm_gpu_node(c, node);
+}
+
+FIXTURE_SETUP(rocm)
+{
+	self->pinned = memory_pinned();
+	ASSERT_LE(0, self->pinned);
+	ASSERT_EQ(0, start(&self->c, variant->gen, &self->node));
+}
+
+FIXTURE_TEARDOWN(rocm)
+{
+	rocm_close(&self->c);
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+}
+
+/*
+ * The context
+ */
+TEST_F(rocm, smallest)
+{
+	uint8_t *buf = pages(2 * MIB);
+	struct rocm_reg *reg;
+
+	ASSERT_EQ(0, rocm_register(&self->c, buf, 2 * MIB, 0, &reg));
+	EXPECT_EQ(self->pinned + (int64_t)(2 * MIB / PAGE), memory_pinned());
+	ASSERT_EQ(0, rocm_map(&self->c, reg, &self->node, 1));
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, 2 * MIB, 1));
+	/* Once more, with the same registration. */
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, 2 * MIB, 2));
+	EXPECT_EQ(0, rocm_unmap(&self->c, reg));
+	EXPECT_EQ(0, rocm_deregister(&self->c, reg));
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+	EXPECT_EQ(0, rocm_get32(self->c.shmem, ROCM_ASYNC_ERROR));
+}
+
+TEST_F(rocm, shared_memory_starts_as_described)
+{
+	struct rocm_client fresh = { 0 };
+
+	ASSERT_EQ(0, rocm_open(&fresh, variant->gen));
+	EXPECT_EQ(0, rocm_get32(fresh.shmem, ROCM_SEQNO));
+	EXPECT_EQ(16, rocm_get32(fresh.shmem, ROCM_RSP_MEM_OFFSET));
+	EXPECT_EQ(0, rocm_get32(fresh.shmem, ROCM_ASYNC_ERROR));
+	EXPECT_EQ(0, rocm_get32(fresh.shmem, ROCM_GLOBAL_FAULTS));
+	fresh.timeout_ms = ANSWER_MS;
+	/* The first answer is at rsp_off 0, right behind that. */
+	EXPECT_EQ(0, nop(&fresh));
+	EXPECT_EQ(1, rocm_get32(fresh.shmem, ROCM_SEQNO));
+	EXPECT_EQ(16, rocm_get32(fresh.shmem, ROCM_RSP_MEM_OFFSET));
+	EXPECT_EQ(8, rocm_get32(fresh.shmem, 16));
+	rocm_close(&fresh);
+}
+
+/* Twice around the room for answers. */
+TEST_F(rocm, answers_wrap)
+{
+	struct rocm_rsp rsp = { 0 };
+	uint32_t i;
+
+	for (i = 0; i < 2 * rocm_rsp_area(&self->c) / ROCM_QUERY_RSP_SIZE + 3;
+	     i++) {
+		rsp.capacity = 0;
+		ASSERT_EQ(0, rocm_query(&self->c, ROCM_QUERY_GET_VER, 0, &rsp));
+		ASSERT_EQ(self->c.seqno,
+			  rocm_get32(self->c.shmem, ROCM_SEQNO));
+	}
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* OPEN_KFD's range: of whole pages, and where no program has anything. */
+TEST_F(rocm, range_is_free)
+{
+	uint64_t first = self->c.vm_start, end = first + self->c.vm_size;
+	unsigned long from, to;
+	char line[256];
+	FILE *maps;
+
+	EXPECT_EQ(0, first % PAGE);
+	EXPECT_EQ(0, end % PAGE);
+	ASSERT_LT(first, end);
+	EXPECT_GE(1ULL << 47, end);
+
+	/* Only the client's own reservation; rocm_reserve() found it free. */
+	maps = fopen("/proc/self/maps", "r");
+	ASSERT_NE(NULL, maps);
+	while (fgets(line, sizeof(line), maps)) {
+		ASSERT_EQ(2, sscanf(line, "%lx-%lx", &from, &to));
+		if (to <= first || from >= end)
+			continue;
+		EXPECT_LE(first, from) {
+			TH_LOG("%s", line);
+		}
+		EXPECT_GE(end, to) {
+			TH_LOG("%s", line);
+		}
+	}
+	fclose(maps);
+
+	/* Asked again, nothing moves. */
+	EXPECT_ANSWERED(rocm_open_kfd(&self->c));
+	if (self->c.vm_start)
+		EXPECT_EQ(first, self->c.vm_start);
+	self->c.vm_start = first;
+	self->c.vm_size = end - first;
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* What rocminfo and hsa_amd_memory_lock() ask besides. */
+TEST_F(rocm, questions)
+{
+	static const uint32_t plain[] = {
+		ROCM_QUERY_GET_VER, ROCM_QUERY_REL_SYS_PROP,
+		ROCM_QUERY_GET_SYS_PROP, ROCM_QUERY_RUNTIME_ENABLE,
+		ROCM_QUERY_RUNTIME_CAPS, ROCM_QUERY_RUNTIME_DISABLE,
+	};
+	static const uint32_t of_node[] = {
+		ROCM_QUERY_CLOCK_COUNTERS, ROCM_QUERY_AMDGPU_HANDLE,
+	};
+	/* Of these it is not described how many items are asked for where. */
+	static const uint32_t of_items[] = {
+		ROCM_QUERY_GPU_INFO, ROCM_QUERY_NODE_MEM_PROP,
+		ROCM_QUERY_NODE_CACHE_PROP, ROCM_QUERY_NODE_IO_LINK,
+	};
+	const uint64_t one_item = 1ULL << 32 | self->node;
+	struct rocm_rsp rsp = { 0 };
+	uint32_t i, cpus = 0, gpus = 0;
+	uint64_t avail = 0;
+
+	for (i = 0; i < ARRAY_SIZE(plain); i++) {
+		rsp.capacity = 0;
+		EXPECT_EQ(0, rocm_query(&self->c, plain[i], 0, &rsp)) {
+			TH_LOG("query %u", plain[i]);
+		}
+	}
+	for (i = 0; i < ARRAY_SIZE(of_node); i++) {
+		rsp.capacity = 0;
+		EXPECT_EQ(0, rocm_query(&self->c, of_node[i], self->node,
+					&rsp)) {
+			TH_LOG("query %u", of_node[i]);
+		}
+	}
+	for (i = 0; i < ARRAY_SIZE(of_items); i++) {
+		rsp.capacity = ROCM_QUERY_RSP_SIZE + 2048;
+		EXPECT_ANSWERED(rocm_query(&self->c, of_items[i], one_item,
+					   &rsp));
+	}
+
+	/* One node of CPUs, one with a GPU. */
+	rsp.capacity = 0;
+	ASSERT_EQ(0, rocm_query(&self->c, ROCM_QUERY_GET_SYS_PROP, 0, &rsp));
+	ASSERT_EQ(2, rocm_get32(rsp.bytes, ROCM_QUERY_RSP_UNION));
+	for (i = 0; i < 2; i++) {
+		rsp.capacity = 0;
+		ASSERT_EQ(0, rocm_query(&self->c, ROCM_QUERY_GET_NODE_PROP, i,
+					&rsp));
+		cpus += !!rocm_get32(rsp.bytes, ROCM_QUERY_RSP_UNION);
+		gpus += !!rocm_get32(rsp.bytes, ROCM_QUERY_RSP_UNION + 4);
+	}
+	EXPECT_EQ(1, cpus);
+	EXPECT_EQ(1, gpus);
+
+	EXPECT_EQ(0, rocm_avail(&self->c, self->node, &avail));
+	EXPECT_LT(0, avail);
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+TEST_F(rocm, unknown_nodes)
+{
+	static const uint32_t nodes[] = { 2, 99, 0x7fffffff, UINT32_MAX };
+	static const uint32_t queries[] = {
+		ROCM_QUERY_GET_NODE_PROP, ROCM_QUERY_NODE_MEM_PROP,
+		ROCM_QUERY_NODE_CACHE_PROP, ROCM_QUERY_NODE_IO_LINK,
+		ROCM_QUERY_CLOCK_COUNTERS, ROCM_QUERY_AMDGPU_HANDLE,
+	};
+	uint8_t *buf = pages(PAGE);
+	struct rocm_rsp rsp = { 0 };
+	struct rocm_reg *reg;
+	struct rocm_buf host;
+	uint64_t avail;
+	size_t i, n;
+
+	ASSERT_EQ(0, rocm_register(&self->c, buf, PAGE, 0, &reg));
+	for (n = 0; n < ARRAY_SIZE(nodes); n++) {
+		for (i = 0; i < ARRAY_SIZE(queries); i++) {
+			rsp.capacity = 0;
+			EXPECT_REFUSED(rocm_query(&self->c, queries[i],
+						  nodes[n], &rsp));
+		}
+		EXPECT_REFUSED(rocm_map(&self->c, reg, &nodes[n], 1));
+		EXPECT_REFUSED(rocm_map(&self->c, reg, (uint32_t[]){
+				self->node, nodes[n] }, 2));
+		EXPECT_REFUSED(rocm_avail(&self->c, nodes[n], &avail));
+		EXPECT_REFUSED(rocm_alloc(&self->c, nodes[n],
+					  ROCM_FLAG_NONPAGED, PAGE, &host));
+	}
+	ASSERT_EQ(0, rocm_map(&self->c, reg, &self->node, 1));
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, PAGE, 3));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* Memory that the host gives: at the same address here and for the GPU. */
+TEST_F(rocm, memory_of_the_host)
+{
+	const uint32_t flags = ROCM_FLAG_NONPAGED | ROCM_FLAG_HOST_ACCESS;
+	struct rocm_buf buf;
+	uint64_t sum = 0;
+	uint8_t *addr;
+	int i;
+
+	/* Again: what was freed is there to be had. */
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, rocm_alloc(&self->c, self->node, flags, MIB,
+					&buf));
+		EXPECT_EQ(0, buf.handle % PAGE);
+		EXPECT_EQ(0, rocm_buf_command(&self->c,
+					      ROCM_MEMORY_MAP_MEM_TO_GPU,
+					      &buf));
+		addr = (uint8_t *)(uintptr_t)buf.handle;
+		fill(addr, MIB, i);
+		if (!no_access()) {
+			EXPECT_EQ(0, rocm_gpu_checksum(&self->c, self->node,
+						       buf.handle, MIB, &sum));
+			EXPECT_EQ(rocm_checksum(addr, MIB), sum);
+			EXPECT_EQ(0, rocm_gpu_fill(&self->c, self->node,
+						   buf.handle, MIB, 7 + i));
+		}
+		EXPECT_TRUE(is_filled(addr, MIB, 7 + i));
+		EXPECT_EQ(0, rocm_buf_command(&self->c, ROCM_MEMORY_UNMAP,
+					      &buf));
+		EXPECT_EQ(0, rocm_free(&self->c, &buf));
+		EXPECT_EQ(0, gpu_refuses(&self->c, self->node, buf.handle,
+					 PAGE));
+		EXPECT_REFUSED(rocm_buf_command(&self->c, ROCM_MEMORY_FREE,
+						&buf));
+	}
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/*
+ * Registrations
+ */
+/*
+ * The first clients of 2025 name no resource, and send the address and the size
+ * of the program's memory inside its pages.
+ */
+TEST_F(rocm, memory_inside_its_pages_without_a_resource)
+{
+	uint8_t *buf = pages(2 * PAGE);
+	struct rocm_reg reg = { .base = (uintptr_t)buf, .size = 2 * PAGE };
+	struct rocm_reg part;
+
+	ASSERT_EQ(0, rocm_create_userptr(&self->c, &reg,
+					 VIRTGPU_BLOB_FLAG_USE_USERPTR));
+	ASSERT_EQ(0, rocm_map_userptr(&self->c, &reg));
+	part = reg;
+	part.res_id = 0;
+	part.handle += 24;
+	part.size = PAGE + 100;
+	EXPECT_EQ(0, rocm_reg_mem(&self->c, &part, part.handle, part.size));
+	ASSERT_EQ(0, rocm_map(&self->c, &part, &self->node, 1));
+	EXPECT_EQ(part.handle, part.gpu_va);
+	reg.gpu_va = reg.handle;
+	EXPECT_EQ(0, shared(&self->c, self->node, &reg, buf + 24, PAGE + 100,
+			    5));
+	EXPECT_EQ(0, rocm_gem_close(&self->c,
+				    reg.bo_handle));
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+}
+
+TEST_F(rocm, sizes_that_are_multiples_of_nothing)
+{
+	static const struct {
+		size_t off, size;
+	} parts[] = {
+		{ 0, 1 }, { 1, 1 }, { 4095, 1 }, { 4095, 2 }, { 1, 4096 },
+		{ 0, 4097 }, { 123, 5000 }, { 777, 3 * 4096 + 5 },
+		{ 8191, 50001 },
+	};
+	uint8_t *buf = pages(16 * PAGE), *copy = malloc(16 * PAGE);
+	struct rocm_reg *reg;
+	size_t i, n;
+
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		fill(buf, 16 * PAGE, i);
+		memcpy(copy, buf, 16 * PAGE);
+		ASSERT_EQ(0, register_and_map(&self->c, self->node,
+					      buf + parts[i].off,
+					      parts[i].size, &reg));
+		EXPECT_EQ(self->pinned + (int64_t)(reg->size / PAGE),
+			  memory_pinned());
+		EXPECT_EQ(0, gpu_reads(&self->c, self->node, reg,
+				       buf + parts[i].off, parts[i].size,
+				       rocm_checksum(buf + parts[i].off,
+						     parts[i].size)));
+		EXPECT_EQ(0, gpu_writes(&self->c, self->node, reg,
+					buf + parts[i].off, parts[i].size,
+					0x5a));
+		/* No byte beside it. */
+		memcpy(copy + parts[i].off, buf + parts[i].off, parts[i].size);
+		for (n = 0; n < 16 * PAGE && buf[n] == copy[n]; n++)
+			;
+		EXPECT_EQ(16 * PAGE, n) {
+			TH_LOG("part %zu", i);
+		}
+		EXPECT_EQ(0, rocm_deregister(&self->c, reg));
+		EXPECT_EQ(self->pinned,
+			  memory_wait_pinned(self->pinned, RELEASE_MS));
+	}
+	free(copy);
+}
+
+/* What only a client in its opt-in SVM mode would pass. */
+TEST_F(rocm, unaligned_is_refused)
+{
+	uint8_t *buf = pages(4 * PAGE);
+	struct rocm_reg reg = { .base = (uintptr_t)buf + 8, .size = PAGE };
+
+	EXPECT_EQ(-EINVAL, rocm_create_userptr(&self->c, &reg, 0x8));
+	reg = (struct rocm_reg){ .base = (uintptr_t)buf, .size = 5000 };
+	EXPECT_EQ(-EINVAL, rocm_create_userptr(&self->c, &reg, 0x8));
+	reg.size = PAGE;
+	EXPECT_EQ(-EINVAL, rocm_create_userptr(&self->c, &reg, 0x20));
+	EXPECT_EQ(-EINVAL, rocm_create_userptr(&self->c, &reg, 0x28));
+	EXPECT_EQ(self->pinned, memory_pinned());
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+TEST_F(rocm, sizes_of_the_ioctl)
+{
+	static const uint32_t sizes[] = { 56, 64, 72 };
+	uint8_t *buf = pages(PAGE);
+	struct rocm_reg *reg;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		self->c.blob_ioctl_size = sizes[i];
+		ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, PAGE,
+					      &reg));
+		EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, PAGE, i));
+		EXPECT_EQ(0, rocm_deregister(&self->c, reg));
+	}
+}
+
+/* The resource says what is registered, not an address or a second time. */
+TEST_F(rocm, commands_of_a_registration)
+{
+	uint8_t *buf = pages(2 * PAGE);
+	struct rocm_reg reg = { .base = (uintptr_t)buf, .size = 2 * PAGE };
+	uint64_t handle;
+	int ret;
+
+	ASSERT_EQ(0, rocm_create_userptr(&self->c, &reg, 0x8));
+	ASSERT_EQ(0, rocm_map_userptr(&self->c, &reg));
+	handle = reg.handle;
+	ret = rocm_map_userptr(&self->c, &reg);
+	EXPECT_ANSWERED(ret);
+	if (!ret)
+		EXPECT_EQ(handle, reg.handle);
+	reg.handle = handle;
+
+	EXPECT_EQ(0, rocm_reg_mem(&self->c, &reg, reg.handle, 2 * PAGE));
+	EXPECT_ANSWERED(rocm_reg_mem(&self->c, &reg, reg.base, 2 * PAGE));
+	/* Maps are repeated by clients that do not keep books. */
+	ASSERT_EQ(0, rocm_map(&self->c, &reg, &self->node, 1));
+	handle = reg.gpu_va;
+	ASSERT_EQ(0, rocm_map(&self->c, &reg, &self->node, 1));
+	EXPECT_EQ(handle, reg.gpu_va);
+	EXPECT_EQ(0, shared(&self->c, self->node, &reg, buf, 2 * PAGE, 4));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg.gpu_va,
+				 2 * PAGE + 1));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg.gpu_va + 2 * PAGE,
+				 1));
+	EXPECT_EQ(0, rocm_gem_close(&self->c, reg.bo_handle));
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+}
+
+TEST_F(rocm, overlapping)
+{
+	uint8_t *buf = pages(24 * PAGE);
+	struct rocm_reg *one, *inside, *two;
+
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, 16 * PAGE,
+				      &one));
+	/* Inside: nothing new for the host, and one more to be given up. */
+	ASSERT_EQ(0, rocm_register(&self->c, buf + 5000, 7000, 0, &inside));
+	EXPECT_EQ(one, inside);
+	EXPECT_EQ(self->pinned + 16, memory_pinned());
+
+	/* Beyond its end: the pages are registered twice. */
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf + 8 * PAGE,
+				      16 * PAGE, &two));
+	EXPECT_NE(one, two);
+	EXPECT_EQ(self->pinned + 32, memory_pinned());
+	EXPECT_EQ(0, shared(&self->c, self->node, one, buf, 16 * PAGE, 5));
+	EXPECT_EQ(0, shared(&self->c, self->node, two, buf + 8 * PAGE,
+			    16 * PAGE, 6));
+	EXPECT_EQ(0, gpu_reads(&self->c, self->node, one, buf + 8 * PAGE,
+			       8 * PAGE, rocm_checksum(buf + 8 * PAGE,
+						       8 * PAGE)));
+
+	EXPECT_EQ(0, rocm_deregister(&self->c, inside));
+	EXPECT_EQ(0, shared(&self->c, self->node, one, buf, 16 * PAGE, 7));
+	EXPECT_EQ(0, rocm_deregister(&self->c, one));
+	EXPECT_EQ(self->pinned + 16,
+		  memory_wait_pinned(self->pinned + 16, RELEASE_MS));
+	EXPECT_EQ(0, shared(&self->c, self->node, two, buf + 8 * PAGE,
+			    16 * PAGE, 8));
+	EXPECT_EQ(0, rocm_deregister(&self->c, two));
+}
+
+TEST_F_TIMEOUT(rocm, four_thousand, 600)
+{
+	const int nr = 4000;
+	struct rocm_reg *reg[nr];
+	uint8_t *buf = pages(nr * PAGE);
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		ASSERT_EQ(0, register_and_map(&self->c, self->node,
+					      buf + i * PAGE, PAGE, &reg[i])) {
+			TH_LOG("registration %d", i);
+		}
+	}
+	EXPECT_EQ(self->pinned + nr, memory_pinned());
+	for (i = 0; i < nr; i += 37) {
+		EXPECT_EQ(0, shared(&self->c, self->node, reg[i],
+				    buf + i * PAGE, PAGE, i));
+	}
+	/* The second half first. */
+	for (i = 0; i < nr; i++) {
+		EXPECT_EQ(0, rocm_deregister(&self->c,
+					     reg[(i + nr / 2) % nr]));
+	}
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/*
+ * More than 32 bits: the VM has not so much memory, but a huge page of a file
+ * may be mapped, and pinned, any number of times. 2560 runs are few enough for
+ * one command.
+ */
+static uint8_t *huge_page_many_times(size_t size)
+{
+	uint64_t first;
+	uint8_t *addr;
+	size_t off;
+	int fd;
+
+	fd = memfd_create("huge", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, HUGE_PAGE))
+		abort();
+	addr = mmap(NULL, size + HUGE_PAGE, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (addr == MAP_FAILED)
+		abort();
+	addr += -(uintptr_t)addr % HUGE_PAGE;
+	for (off = 0; off < size; off += HUGE_PAGE) {
+		if (mmap(addr + off, HUGE_PAGE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+			abort();
+		if (off)
+			continue;
+		memset(addr, 1, HUGE_PAGE);
+		madvise(addr, HUGE_PAGE, MADV_COLLAPSE);
+	}
+	close(fd);
+
+	first = memory_physical(addr);
+	for (off = 0; off < HUGE_PAGE; off += PAGE)
+		if (!first || memory_physical(addr + off) != first + off)
+			return NULL;
+	return addr;
+}
+
+TEST_F_TIMEOUT(rocm, five_gib, 600)
+{
+	const size_t size = 5UL << 30, four = 4UL << 30;
+	uint8_t *buf = huge_page_many_times(size);
+	struct rocm_reg *reg;
+
+	if (!buf)
+		SKIP(return, "no huge page to be had");
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf + 77,
+				      size - 100, &reg));
+	EXPECT_EQ(size, reg->size);
+	EXPECT_EQ(self->pinned + (int64_t)(size / PAGE), memory_pinned());
+
+	/* At both sides of 32 bits, and at the end; each is the same page. */
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf + four - PAGE,
+			    2 * PAGE, 1));
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf + four + 9, 5001,
+			    2));
+	EXPECT_TRUE(is_filled(buf + 9, 5001, 0x80 + 2));
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf + size - PAGE, PAGE,
+			    3));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node,
+				 rocm_gpu_va(reg, buf + size - PAGE),
+				 PAGE + 1));
+	EXPECT_EQ(0, rocm_deregister(&self->c, reg));
+	EXPECT_EQ(self->pinned,
+		  memory_wait_pinned(self->pinned, 4 * RELEASE_MS));
+}
+
+/* The same in numbers: what is larger by 32 bits is something else. */
+TEST_F(rocm, sizes_above_32_bits_are_not_cut)
+{
+	const uint64_t more = 1ULL << 32;
+	uint8_t *buf = pages(4 * PAGE);
+	struct rocm_reg *reg, wrong;
+	struct rocm_buf host;
+	int ret;
+
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, 4 * PAGE,
+				      &reg));
+	EXPECT_REFUSED(rocm_reg_mem(&self->c, reg, reg->base,
+				    4 * PAGE + more));
+	wrong = *reg;
+	wrong.size += more;
+	EXPECT_REFUSED(rocm_map(&self->c, &wrong, &self->node, 1));
+	wrong.size = UINT64_MAX - PAGE + 1;
+	EXPECT_REFUSED(rocm_map(&self->c, &wrong, &self->node, 1));
+	wrong = *reg;
+	wrong.handle += more;
+	EXPECT_REFUSED(rocm_map(&self->c, &wrong, &self->node, 1));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg->gpu_va,
+				 PAGE + more));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg->gpu_va,
+				 UINT64_MAX));
+
+	/* May be too much, but is not 4 KiB. */
+	ret = rocm_alloc(&self->c, self->node, ROCM_FLAG_NONPAGED, more + PAGE,
+			 &host);
+	EXPECT_ANSWERED(ret);
+	if (!ret)
+		EXPECT_EQ(0, rocm_free(&self->c, &host));
+	EXPECT_REFUSED(rocm_alloc(&self->c, self->node, ROCM_FLAG_NONPAGED,
+				  -PAGE, &host));
+	EXPECT_REFUSED(rocm_alloc(&self->c, self->node, ROCM_FLAG_NONPAGED, 0,
+				  &host));
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, 4 * PAGE, 9));
+}
+
+/*
+ * A file that may only be read. The released clients ask for writing always, so
+ * they get EFAULT; with the flag it can be read, and no more.
+ */
+TEST_F(rocm, rdonly_file)
+{
+	struct rocm_reg *reg;
+	struct memory mem;
+	uint8_t *file;
+	size_t i;
+
+	ASSERT_EQ(0, memory_get(MEMORY_TMPFS_RDONLY, &mem));
+	EXPECT_EQ(-EFAULT, rocm_register(&self->c, mem.addr, mem.size, 0,
+					 &reg));
+	EXPECT_EQ(self->pinned, memory_pinned());
+
+	ASSERT_EQ(0, rocm_register(&self->c, mem.addr, mem.size,
+				   VIRTGPU_BLOB_FLAG_USERPTR_RDONLY, &reg));
+	ASSERT_EQ(0, rocm_map(&self->c, reg, &self->node, 1));
+	EXPECT_EQ(0, gpu_reads(&self->c, self->node, reg, mem.addr, mem.size,
+			       rocm_checksum(mem.addr, mem.size)));
+	if (!no_access())
+		EXPECT_REFUSED(rocm_gpu_fill(&self->c, self->node, reg->gpu_va,
+					     mem.size, 1));
+	file = malloc(mem.size);
+	ASSERT_EQ(mem.size, pread(mem.fd, file, mem.size, 0));
+	for (i = 0; i < mem.size && file[i] == memory_byte(i, 0); i++)
+		;
+	EXPECT_EQ(mem.size, i);
+	free(file);
+	EXPECT_EQ(0, usable(&self->c, self->node));
+	EXPECT_EQ(0, rocm_deregister(&self->c, reg));
+}
+
+/*
+ * Ends of registrations
+ */
+
+/* No UNMAP, no DEREG: the handle is closed, and everything is undone. */
+TEST_F(rocm, deregister_by_handle_close)
+{
+	uint8_t *buf = pages(64 * PAGE);
+	struct rocm_reg *reg, old;
+
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, 64 * PAGE,
+				      &reg));
+	ASSERT_EQ(0, shared(&self->c, self->node, reg, buf, 64 * PAGE, 10));
+	old = *reg;
+	ASSERT_EQ(0, rocm_deregister(&self->c, reg));
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, old.gpu_va, PAGE));
+	EXPECT_REFUSED(rocm_map(&self->c, &old, &self->node, 1));
+	EXPECT_REFUSED(rocm_reg_mem(&self->c, &old, old.base, PAGE));
+	EXPECT_REFUSED(rocm_map_userptr(&self->c, &old));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/*
+ * free() does not deregister. The old pages stay, and the client takes the
+ * address for them when it is registered again; only the last deregister ends
+ * that.
+ */
+TEST_F(rocm, free_without_deregister)
+{
+	size_t size = 8 * PAGE, i;
+	uint8_t *buf = pages(size);
+	struct rocm_reg *reg, *again;
+	uint64_t old;
+
+	fill(buf, size, 11);
+	old = rocm_checksum(buf, size);
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, size, &reg));
+	ASSERT_EQ(0, munmap(buf, size));
+	ASSERT_EQ(buf, mmap(buf, size, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+			    MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0));
+
+	EXPECT_EQ(0, gpu_reads(&self->c, self->node, reg, buf, size, old));
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, size,
+				      &again));
+	EXPECT_EQ(reg, again);
+	EXPECT_EQ(self->pinned + 8, memory_pinned());
+	EXPECT_EQ(0, gpu_reads(&self->c, self->node, again, buf, size, old));
+	if (!no_access()) {
+		EXPECT_EQ(0, rocm_gpu_fill(&self->c, self->node, reg->gpu_va,
+					   size, 0xff));
+	}
+	for (i = 0; i < size && !buf[i]; i++)
+		;
+	EXPECT_EQ(size, i);
+
+	EXPECT_EQ(0, rocm_deregister(&self->c, again));
+	EXPECT_EQ(self->pinned + 8, memory_pinned());
+	EXPECT_EQ(0, rocm_deregister(&self->c, reg));
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, size, &reg));
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, size, 12));
+}
+
+/* In a child: registers 1024 pages, and says so. */
+static int child_registers(const struct rocm_client *parent, enum rocm_gen gen,
+			   atomic_int *ready)
+{
+	struct rocm_client c = { 0 };
+	uint8_t *buf = pages(1024 * PAGE);
+	struct rocm_reg *reg;
+	uint32_t node;
+
+	rocm_forget(parent);
+	if (start(&c, gen, &node) ||
+	    register_and_map(&c, node, buf, 1024 * PAGE, &reg) ||
+	    shared(&c, node, reg, buf, 1024 * PAGE, 13))
+		return 1;
+	atomic_store(ready, 1);
+	return 0;
+}
+
+static atomic_int *shared_word(void)
+{
+	void *addr = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (addr == MAP_FAILED)
+		abort();
+	return addr;
+}
+
+TEST_F(rocm, exit_without_deregister)
+{
+	atomic_int *ready = shared_word();
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(child_registers(&self->c, variant->gen, ready));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(1, atomic_load(ready));
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+TEST_F(rocm, killed)
+{
+	atomic_int *ready = shared_word();
+	int status, ms;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (child_registers(&self->c, variant->gen, ready))
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	for (ms = 0; !atomic_load(ready) && ms < ANSWER_MS; ms += 10) {
+		ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
+		sleep_ms(10);
+	}
+	EXPECT_EQ(self->pinned + 1024, memory_pinned());
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* Wherever it was, and not once only. */
+TEST_F(rocm, killed_while_it_registers)
+{
+	struct rocm_client c = { 0 };
+	struct rocm_reg *reg;
+	uint32_t node;
+	int i, status;
+	uint8_t *buf;
+	pid_t pid;
+
+	for (i = 0; i < 10; i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			rocm_forget(&self->c);
+			buf = pages(16 * PAGE);
+			if (start(&c, variant->gen, &node))
+				_exit(1);
+			while (!register_and_map(&c, node, buf, 16 * PAGE,
+						 &reg) &&
+			       !rocm_deregister(&c, reg))
+				;
+			_exit(1);
+		}
+		sleep_ms(50 + 17 * i);
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_TRUE(WIFSIGNALED(status));
+	}
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/*
+ * Several contexts
+ */
+
+/* Its own pages at @buf, which are the parent's address; see the test. */
+static int other_process(const struct rocm_client *parent, enum rocm_gen gen,
+			 uint8_t *buf, size_t size, int in, int out)
+{
+	struct rocm_client c = { 0 };
+	struct rocm_reg *reg;
+	uint32_t node;
+	char byte = 0;
+
+	rocm_forget(parent);
+	fill(buf, size, 2);
+	if (start(&c, gen, &node) ||
+	    register_and_map(&c, node, buf, size, &reg))
+		return 1;
+	if (write(out, &byte, 1) != 1 || read(in, &byte, 1) != 1)
+		return 2;
+	/* The parent's GPU has written there meanwhile. */
+	if (gpu_reads(&c, node, reg, buf, size, rocm_checksum(buf, size)))
+		return 3;
+	if (buf[5] != memory_byte(5, 2))
+		return 4;
+	if (gpu_writes(&c, node, reg, buf, size, 22))
+		return 5;
+	if (rocm_deregister(&c, reg))
+		return 6;
+	rocm_close(&c);
+	return 0;
+}
+
+TEST_F(rocm, two_processes_have_the_same_addresses)
+{
+	size_t size = 32 * PAGE;
+	uint8_t *buf = pages(size);
+	int to[2], from[2], status;
+	struct rocm_reg *reg;
+	char byte = 0;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(to));
+	ASSERT_EQ(0, pipe(from));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		close(to[1]);
+		_exit(other_process(&self->c, variant->gen, buf, size, to[0],
+				    from[1]));
+	}
+	close(from[1]);
+	fill(buf, size, 1);
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, size, &reg));
+	ASSERT_EQ(1, read(from[0], &byte, 1));
+
+	EXPECT_EQ(0, gpu_reads(&self->c, self->node, reg, buf, size,
+			       rocm_checksum(buf, size)));
+	EXPECT_EQ(0, gpu_writes(&self->c, self->node, reg, buf, size, 11));
+	EXPECT_EQ(self->pinned + 64, memory_pinned());
+	ASSERT_EQ(1, write(to[1], &byte, 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+
+	EXPECT_TRUE(is_filled(buf, size, 11));
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, size, 3));
+	EXPECT_EQ(0, rocm_deregister(&self->c, reg));
+}
+
+/* The kernel names resources by global ids; the host knows whose. */
+TEST_F(rocm, memory_of_another_context_is_unknown)
+{
+	struct rocm_client other = { 0 };
+	uint8_t *buf = pages(PAGE);
+	struct rocm_reg *reg, copy;
+
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, PAGE, &reg));
+	/* One address space: its range is reserved already. */
+	ASSERT_EQ(0, rocm_open(&other, variant->gen));
+	other.timeout_ms = ANSWER_MS;
+	ASSERT_EQ(0, rocm_open_kfd(&other));
+
+	copy = *reg;
+	EXPECT_REFUSED(rocm_map(&other, &copy, &self->node, 1));
+	EXPECT_REFUSED(rocm_reg_mem(&other, &copy, copy.handle, PAGE));
+	EXPECT_REFUSED(rocm_map_userptr(&other, &copy));
+	EXPECT_EQ(0, gpu_refuses(&other, self->node, reg->gpu_va, PAGE));
+	EXPECT_EQ(0, usable(&other, self->node));
+	rocm_close(&other);
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, PAGE, 14));
+}
+
+/*
+ * What no client sends
+ */
+
+/* Where the answers to these go, and what is looked at there. */
+#define RAW_OFF		256
+#define RAW_ROOM	1024
+
+/*
+ * Sends @req as if it were @len long, in a submission of @size, for an answer
+ * of @capacity bytes at RAW_OFF. Returns what the answer says, or 1 if it says
+ * nothing but seqno has advanced.
+ */
+static int raw(struct rocm_client *c, struct rocm_req *req, uint32_t cmd,
+	       uint32_t len, uint32_t size, uint32_t capacity)
+{
+	uint8_t *room = rocm_rsp_at(c, RAW_OFF);
+	int ret;
+
+	memset(room, 0xee, RAW_ROOM);
+	rocm_put32(room, ROCM_RSP_LEN, capacity);
+	rocm_put32(room, ROCM_RSP_RET, 1);
+	rocm_put32(req->bytes, ROCM_REQ_CMD, cmd);
+	rocm_put32(req->bytes, ROCM_REQ_LEN, len);
+	rocm_put32(req->bytes, ROCM_REQ_SEQNO, ++c->seqno);
+	rocm_put32(req->bytes, ROCM_REQ_RSP_OFF, RAW_OFF);
+	ret = rocm_exchange(c, req->bytes, size);
+	return ret ? ret : (int32_t)rocm_get32(room, ROCM_RSP_RET);
+}
+
+static int raw_whole(struct rocm_client *c, struct rocm_req *req, uint32_t cmd,
+		     uint32_t size)
+{
+	return raw(c, req, cmd, size, size, RAW_ROOM);
+}
+
+TEST_F(rocm, unknown_command)
+{
+	static const uint32_t cmds[] = {
+		0, 7, 0xfff, 0x7fffffff, UINT32_MAX,
+	};
+	struct rocm_req req = { 0 };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cmds); i++) {
+		EXPECT_REFUSED(raw_whole(&self->c, &req, cmds[i], 16));
+		EXPECT_REFUSED(raw_whole(&self->c, &req, cmds[i], 512));
+	}
+	EXPECT_ANSWERED(raw_whole(&self->c, &req, ROCM_GL_INTER, 16));
+	EXPECT_ANSWERED(raw_whole(&self->c, &req, ROCM_GL_INTER, 512));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+TEST_F(rocm, unknown_type)
+{
+	struct rocm_rsp rsp = { 0 };
+	struct rocm_req req;
+	uint32_t type;
+
+	for (type = 0; type < 64; type++) {
+		/* How many arguments they have is not known of all. */
+		rsp.capacity = 0;
+		if (type > ROCM_QUERY_LAST ||
+		    type == ROCM_QUERY_DRM_WRITE_READ)
+			EXPECT_REFUSED(rocm_query(&self->c, type, 0, &rsp));
+		else if (type != ROCM_QUERY_OPEN_KFD)
+			EXPECT_ANSWERED(rocm_query(&self->c, type, 0, &rsp));
+
+		rocm_memory_req(&self->c, &req, type, 0);
+		if (type > ROCM_MEMORY_LAST)
+			EXPECT_REFUSED(rocm_memory(&self->c, &req, &rsp));
+		else
+			EXPECT_ANSWERED(rocm_memory(&self->c, &req, &rsp));
+	}
+	rsp.capacity = 0;
+	EXPECT_REFUSED(rocm_query(&self->c, UINT32_MAX, 0, &rsp));
+	rocm_memory_req(&self->c, &req, UINT32_MAX, 0);
+	EXPECT_REFUSED(rocm_memory(&self->c, &req, &rsp));
+	rsp.capacity = 0;
+	EXPECT_REFUSED(rocm_event(&self->c, UINT32_MAX, 0, &rsp));
+	rsp.capacity = 0;
+	EXPECT_REFUSED(rocm_queue(&self->c, UINT32_MAX, 0, &rsp));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* Ids that are pointers in the client, and waits: nobody follows, or waits. */
+TEST_F(rocm, ids_are_opaque)
+{
+	static const uint64_t ids[] = {
+		0, 1, 8, 0x4141414141414141, UINT64_MAX,
+	};
+	struct rocm_rsp rsp = { 0 };
+	uint32_t type;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ids) + 1; i++) {
+		uint64_t id = i < ARRAY_SIZE(ids) ? ids[i] :
+			      (uintptr_t)self->c.shmem;
+
+		for (type = 0; type < 16; type++) {
+			rsp.capacity = 0;
+			EXPECT_ANSWERED(rocm_event(&self->c, type, id, &rsp));
+			rsp.capacity = 0;
+			EXPECT_ANSWERED(rocm_queue(&self->c, type, id, &rsp));
+		}
+	}
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+TEST_F(rocm, bad_length)
+{
+	static const struct {
+		uint32_t len, size;
+	} bad[] = {
+		{ 0, 16 }, { 8, 16 }, { 12, 16 }, { 15, 16 }, { 20, 24 },
+		{ 17, 32 }, { 24, 16 }, { 0x10000, 16 }, { 0xfffffff8, 16 },
+		{ UINT32_MAX, 16 }, { 0, 128 }, { 136, 128 }, { 127, 128 },
+		{ 0x80000000, 128 },
+	};
+	static const uint32_t cmds[] = {
+		ROCM_NOP, ROCM_QUERY, ROCM_EVENT, ROCM_MEMORY, ROCM_QUEUE,
+	};
+	struct rocm_req req = { 0 };
+	size_t i, n;
+
+	for (n = 0; n < ARRAY_SIZE(cmds); n++)
+		for (i = 0; i < ARRAY_SIZE(bad); i++)
+			EXPECT_REFUSED(raw(&self->c, &req, cmds[n], bad[i].len,
+					   bad[i].size, RAW_ROOM));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* Whole, but with less than the command has. */
+TEST_F(rocm, short_request)
+{
+	static const struct {
+		uint32_t cmd, size;
+	} bad[] = {
+		{ ROCM_QUERY, 16 }, { ROCM_QUERY, 48 }, { ROCM_QUERY, 120 },
+		{ ROCM_EVENT, 16 }, { ROCM_EVENT, 80 }, { ROCM_EVENT, 96 },
+		{ ROCM_MEMORY, 16 }, { ROCM_MEMORY, 64 }, { ROCM_MEMORY, 72 },
+		{ ROCM_QUEUE, 16 }, { ROCM_QUEUE, 120 }, { ROCM_QUEUE, 128 },
+	};
+	struct rocm_req req = { 0 };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		memset(&req, 0, sizeof(req));
+		/* One that would work, behind the end if it is at 48. */
+		if (bad[i].cmd == ROCM_QUERY)
+			rocm_put32(req.bytes, ROCM_QUERY_TYPE,
+				   ROCM_QUERY_GET_VER);
+		EXPECT_REFUSED(raw_whole(&self->c, &req, bad[i].cmd,
+					 bad[i].size));
+	}
+	memset(&req, 0, sizeof(req));
+	/* Between the generations: of 2025, with a payload that it has not. */
+	for (i = 80; i <= 320; i += 8)
+		EXPECT_ANSWERED(raw_whole(&self->c, &req, ROCM_MEMORY, i));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* Nothing says where to answer, or which seqno: the fence is all there is. */
+TEST_F(rocm, truncated_header)
+{
+	uint32_t words[4] = { ROCM_NOP, 16, 0, 0 }, size;
+
+	for (size = 4; size < 16; size += 4)
+		EXPECT_EQ(0, rocm_exchange(&self->c, words, size));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* After a good request, in the same submission. */
+TEST_F(rocm, junk_behind_a_request)
+{
+	struct rocm_req req = { 0 };
+
+	memset(req.bytes + 16, 0xff, 16);
+	rocm_put32(req.bytes, 16 + ROCM_REQ_SEQNO, self->c.seqno + 1);
+	EXPECT_ANSWERED(raw(&self->c, &req, ROCM_NOP, 16, 32, RAW_ROOM));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+TEST_F(rocm, large_request)
+{
+	const uint32_t size = 256 * 1024;
+	uint8_t *req = pages(size);
+
+	rocm_put32(rocm_rsp_at(&self->c, RAW_OFF), ROCM_RSP_LEN, RAW_ROOM);
+	rocm_put32(req, ROCM_REQ_CMD, ROCM_MEMORY);
+	rocm_put32(req, ROCM_REQ_LEN, size);
+	rocm_put32(req, ROCM_REQ_SEQNO, ++self->c.seqno);
+	rocm_put32(req, ROCM_REQ_RSP_OFF, RAW_OFF);
+	EXPECT_EQ(0, rocm_exchange(&self->c, req, size));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* A NOP that wants its answer at @off. */
+static int nop_at(struct rocm_client *c, uint32_t off)
+{
+	uint8_t req[ROCM_REQ_HEADER];
+
+	rocm_put32(req, ROCM_REQ_CMD, ROCM_NOP);
+	rocm_put32(req, ROCM_REQ_LEN, sizeof(req));
+	rocm_put32(req, ROCM_REQ_SEQNO, ++c->seqno);
+	rocm_put32(req, ROCM_REQ_RSP_OFF, off);
+	return rocm_exchange(c, req, sizeof(req));
+}
+
+TEST_F(rocm, answer_outside_the_shared_memory)
+{
+	const uint32_t area = rocm_rsp_area(&self->c);
+	const uint32_t offs[] = {
+		area, area - 4, area + 16, 0x80000000, 0xfffffff8,
+		/* The start of the shared memory, if the sum wraps. */
+		-16U, -8U,
+		/* Places for nobody. */
+		RAW_OFF + 4, RAW_OFF + 1,
+	};
+	size_t i;
+
+	/* Answered as far as it can be: seqno advances. */
+	for (i = 0; i < ARRAY_SIZE(offs); i++) {
+		EXPECT_EQ(0, nop_at(&self->c, offs[i])) {
+			TH_LOG("rsp_off 0x%x", offs[i]);
+		}
+		EXPECT_EQ(16, rocm_get32(self->c.shmem, ROCM_RSP_MEM_OFFSET));
+		EXPECT_EQ(0, rocm_get32(self->c.shmem, ROCM_GLOBAL_FAULTS));
+	}
+	EXPECT_EQ(0, usable(&self->c, self->node));
+
+	/* The last place that is one. */
+	rocm_put32(rocm_rsp_at(&self->c, area - 8), ROCM_RSP_LEN, 8);
+	rocm_put32(rocm_rsp_at(&self->c, area - 8), ROCM_RSP_RET, 1);
+	EXPECT_EQ(0, nop_at(&self->c, area - 8));
+	EXPECT_EQ(0, rocm_get32(rocm_rsp_at(&self->c, area - 8),
+				ROCM_RSP_RET));
+	/* Room there that reaches beyond. */
+	rocm_put32(rocm_rsp_at(&self->c, area - 8), ROCM_RSP_LEN, 424);
+	EXPECT_EQ(0, nop_at(&self->c, area - 8));
+	rocm_put32(rocm_rsp_at(&self->c, area - 8), ROCM_RSP_LEN, UINT32_MAX);
+	EXPECT_EQ(0, nop_at(&self->c, area - 8));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+TEST_F(rocm, capacity_is_respected)
+{
+	static const uint32_t capacities[] = {
+		0, 4, 7, 8, 12, 16, 20, 24, 100, 400,
+	};
+	const uint8_t *room = rocm_rsp_at(&self->c, RAW_OFF);
+	struct rocm_req req = { 0 };
+	size_t i, n;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(capacities); i++) {
+		memset(&req, 0, sizeof(req));
+		rocm_put32(req.bytes, ROCM_QUERY_TYPE,
+			   ROCM_QUERY_GET_NODE_PROP);
+		rocm_put64(req.bytes, ROCM_QUERY_ARGS, self->node);
+		ret = raw(&self->c, &req, ROCM_QUERY, ROCM_QUERY_SIZE,
+			  ROCM_QUERY_SIZE, capacities[i]);
+		/* Cut or refused, but with room for ret it is told. */
+		if (capacities[i] >= ROCM_RSP_HEADER)
+			EXPECT_ANSWERED(ret);
+		else
+			EXPECT_EQ(1, ret);
+		n = capacities[i] < 8 ? 8 : capacities[i];
+		for (; n < RAW_ROOM && room[n] == 0xee; n++)
+			;
+		EXPECT_EQ(RAW_ROOM, n) {
+			TH_LOG("capacity %u", capacities[i]);
+		}
+	}
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* In the words of each generation: what is no registration of ours. */
+TEST_F(rocm, unknown_resources)
+{
+	const uint32_t ids[] = {
+		0, 0x7fffffff, UINT32_MAX, self->c.shmem_res_id,
+	};
+	struct rocm_reg reg = { .size = PAGE };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ids); i++) {
+		reg.res_id = ids[i];
+		reg.handle = self->c.vm_start;
+		EXPECT_REFUSED(rocm_map(&self->c, &reg, &self->node, 1));
+		EXPECT_REFUSED(rocm_reg_mem(&self->c, &reg, reg.handle, PAGE));
+		EXPECT_REFUSED(rocm_map_userptr(&self->c, &reg));
+	}
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* Counts that the payload does not hold, those included that wrap. */
+TEST_F(rocm, number_of_nodes)
+{
+	static const uint64_t counts[] = {
+		3, 178, 1000, 1ULL << 30, (1ULL << 30) + 1, (1ULL << 32) + 1,
+		1ULL << 61, (1ULL << 61) + 1, 1ULL << 62, (1ULL << 62) + 1,
+		1ULL << 63, UINT64_MAX,
+	};
+	uint8_t *buf = pages(PAGE);
+	struct rocm_reg *reg;
+	struct rocm_req req;
+	struct rocm_rsp rsp;
+	size_t i;
+
+	ASSERT_EQ(0, rocm_register(&self->c, buf, PAGE, 0, &reg));
+	for (i = 0; i <= ARRAY_SIZE(counts); i++) {
+		rocm_memory_req(&self->c, &req, ROCM_MEMORY_MAP_TO_GPU_NODES,
+				reg->res_id);
+		rocm_put64(req.bytes, ROCM_MAP_VA, reg->handle);
+		rocm_put64(req.bytes, ROCM_MAP_BYTES, reg->size);
+		rocm_put32(req.bytes, req.size, self->node);
+		req.size += 4;
+		if (i == ARRAY_SIZE(counts)) {
+			EXPECT_ANSWERED(rocm_memory(&self->c, &req, &rsp));
+			break;
+		}
+		rocm_put64(req.bytes, ROCM_MAP_NR_NODES, counts[i]);
+		EXPECT_REFUSED(rocm_memory(&self->c, &req, &rsp));
+	}
+	ASSERT_EQ(0, rocm_map(&self->c, reg, &self->node, 1));
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, PAGE, 15));
+}
+
+/* Maps of what the registration is not. */
+TEST_F(rocm, maps_beside_the_registration)
+{
+	uint8_t *buf = pages(4 * PAGE);
+	struct rocm_reg *reg, wrong;
+
+	ASSERT_EQ(0, rocm_register(&self->c, buf, 4 * PAGE, 0, &reg));
+	wrong = *reg;
+	wrong.size += PAGE;
+	EXPECT_REFUSED(rocm_map(&self->c, &wrong, &self->node, 1));
+	wrong = *reg;
+	wrong.handle += PAGE;
+	EXPECT_REFUSED(rocm_map(&self->c, &wrong, &self->node, 1));
+	wrong.handle = reg->handle - PAGE;
+	EXPECT_REFUSED(rocm_map(&self->c, &wrong, &self->node, 1));
+	wrong.handle = UINT64_MAX - PAGE + 1;
+	EXPECT_REFUSED(rocm_map(&self->c, &wrong, &self->node, 1));
+	EXPECT_REFUSED(rocm_reg_mem(&self->c, reg, reg->base, 4 * PAGE + 1));
+
+	ASSERT_EQ(0, rocm_map(&self->c, reg, &self->node, 1));
+	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, 4 * PAGE, 16));
+}
+
+TEST_HARNESS_MAIN
