@@ -226,9 +226,10 @@ compute_context_kill(struct compute_context *ctx, const char *why)
       virgl_error("compute: context %u is lost: %s\n", ctx->base.ctx_id, why);
    ctx->killed = true;
    ctx->deadline = 0;
-   pidfd_signal(ctx->pidfd, SIGKILL);
-   /* We may lack the permission. */
+   /* First, so that the server does not take it for a crash. */
    compute_server_kill_context(&compute_renderer.server, ctx->serial);
+   /* It may be slow, or gone.  We may lack the permission. */
+   pidfd_signal(ctx->pidfd, SIGKILL);
 }
 
 static void
