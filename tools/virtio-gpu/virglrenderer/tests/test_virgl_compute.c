@@ -462,6 +462,7 @@ static struct {
    /* how resolve_mem answers */
    uint32_t flags;
    bool wrong_mode;
+   uint32_t blob_flags; /* of the last call */
    size_t max_piece;
    int64_t skew;
    int error;
@@ -500,6 +501,7 @@ get_server_fd(void *cookie)
 static int
 resolve_mem(void *cookie,
             uint32_t res_handle,
+            uint32_t blob_flags,
             const struct iovec *iov,
             struct virgl_renderer_compute_mem *mem)
 {
@@ -508,11 +510,12 @@ resolve_mem(void *cookie,
    ck_assert_ptr_eq(cookie, &vmm);
    ck_assert_uint_ne(res_handle, 0);
    vmm.nr_calls++;
+   vmm.blob_flags = blob_flags;
    if (vmm.error)
       return vmm.error;
 
    ck_assert(addr >= vmm.ram && addr + iov->iov_len <= vmm.ram + vmm.ram_size);
-   const bool rdonly = vmm.flags & VIRGL_RENDERER_COMPUTE_MEM_RDONLY;
+   const bool rdonly = blob_flags & VIRGL_RENDERER_BLOB_FLAG_USERPTR_RDONLY;
    mem->fd = rdonly != vmm.wrong_mode ? vmm.ram_fd_rdonly : vmm.ram_fd;
    if (vmm.nr_other_fds)
       mem->fd = vmm.other_fds[vmm.nr_calls % vmm.nr_other_fds];
@@ -930,8 +933,8 @@ START_TEST(compute_guest_blob_rdonly)
 
    init(0, 0);
    context_create(1);
-   vmm.flags = VIRGL_RENDERER_COMPUTE_MEM_RDONLY;
    ck_assert_int_eq(create_guest_blob(1, 10, mem, rdonly, PAGE_SIZE, &iov, 1), 0);
+   ck_assert_uint_eq(vmm.blob_flags, VIRGL_RENDERER_BLOB_FLAG_USE_USERPTR | rdonly);
    ck_assert_uint_eq(server.map.flags, VGPU_RES_RDONLY);
    ck_assert_int_eq(fcntl(server.map_fd, F_GETFL) & O_ACCMODE, O_RDONLY);
 
@@ -939,11 +942,7 @@ START_TEST(compute_guest_blob_rdonly)
    vmm.wrong_mode = true;
    ck_assert_int_eq(create_guest_blob(1, 11, mem, rdonly, PAGE_SIZE, &iov, 1), -EINVAL);
    /* one that cannot, for a resource that is written */
-   vmm.flags = 0;
    ck_assert_int_eq(create_guest_blob(1, 11, mem, 0, PAGE_SIZE, &iov, 1), -EINVAL);
-   /* a VMM that has forgotten */
-   vmm.wrong_mode = false;
-   ck_assert_int_eq(create_guest_blob(1, 11, mem, rdonly, PAGE_SIZE, &iov, 1), -EINVAL);
    ck_assert_uint_eq(server.nr_maps, 1);
 }
 END_TEST
@@ -1027,6 +1026,40 @@ START_TEST(compute_attach)
    virgl_renderer_resource_unref(10);
    ck_assert_uint_eq(server.nr_maps, 3);
    ck_assert(!worker_is_dead(0));
+   ck_assert(!worker_is_dead(1));
+}
+END_TEST
+
+START_TEST(compute_attach_rdonly)
+{
+   const uint32_t rdonly = VIRGL_RENDERER_BLOB_FLAG_USERPTR_RDONLY;
+   struct iovec iov = pages(4, 1);
+
+   init(0, 0);
+   context_create(1);
+   context_create(2);
+   context_create(3);
+   /* of no context, and of another one */
+   ck_assert_int_eq(create_guest_blob(0, 10, VIRGL_RENDERER_BLOB_MEM_GUEST, rdonly, PAGE_SIZE,
+                                      &iov, 1), 0);
+   ck_assert_int_eq(create_guest_blob(1, 11, VIRGL_RENDERER_BLOB_MEM_HOST3D_GUEST, rdonly,
+                                      PAGE_SIZE, &iov, 1), 0);
+   for (uint32_t res_id = 10; res_id <= 11; res_id++) {
+      server.map.flags = 0;
+      virgl_renderer_ctx_attach_resource(2, res_id);
+      WAIT_FOR(server.nr_maps == res_id - 8);
+      ck_assert_uint_eq(vmm.blob_flags, VIRGL_RENDERER_BLOB_FLAG_USE_USERPTR | rdonly);
+      ck_assert_uint_eq(server.map.flags, VGPU_RES_RDONLY);
+      ck_assert_int_eq(fcntl(server.map_fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+   }
+
+   /* a descriptor that can write */
+   vmm.wrong_mode = true;
+   virgl_renderer_ctx_attach_resource(3, 10);
+   WAIT_FOR(worker_is_dead(2));
+   virgl_renderer_ctx_attach_resource(1, 10);
+   WAIT_FOR(worker_is_dead(0));
+   ck_assert_uint_eq(server.nr_maps, 3);
    ck_assert(!worker_is_dead(1));
 }
 END_TEST
@@ -1375,6 +1408,7 @@ virgl_init_suite(void)
    tcase_add_test(tc, compute_guest_blob_rdonly);
    tcase_add_test(tc, compute_guest_blob_refused);
    tcase_add_test(tc, compute_attach);
+   tcase_add_test(tc, compute_attach_rdonly);
    tcase_add_test(tc, compute_attach_failed);
    tcase_add_test(tc, compute_fences_async);
    tcase_add_test(tc, compute_fences_poll_fd);

@@ -717,15 +717,6 @@ compute_context_map(struct compute_context *ctx,
    return ret;
 }
 
-static int
-resolve_mem(UNUSED void *data,
-            uint32_t res_id,
-            const struct iovec *iov,
-            struct virgl_renderer_compute_mem *mem)
-{
-   return compute_renderer.cbs->resolve_mem(res_id, iov, mem);
-}
-
 static void
 compute_context_attach_resource(struct virgl_context *base, struct virgl_resource *res)
 {
@@ -741,8 +732,8 @@ compute_context_attach_resource(struct virgl_context *base, struct virgl_resourc
    if (res->pipe_resource || res->fd_type != VIRGL_RESOURCE_FD_INVALID || !res->iov)
       return;
 
-   ret = compute_memory_from_iov(&mem, res->res_id, res->iov, res->iov_count, res->map_size,
-                                 resolve_mem, NULL);
+   ret = compute_memory_from_iov(&mem, res->res_id, res->blob_flags, res->iov, res->iov_count,
+                                 res->map_size, compute_renderer.cbs->resolve_mem);
    if (!ret)
       ret = compute_context_map(ctx, res->res_id, 0, 0, mem, true);
    if (!ret)
@@ -860,16 +851,10 @@ compute_context_finish_guest_blob(struct compute_context *ctx,
    struct compute_memory *mem;
    int ret;
 
-   ret = compute_memory_from_iov(&mem, res->res_id, args->iovecs, args->num_iovs, args->size,
-                                 resolve_mem, NULL);
+   ret = compute_memory_from_iov(&mem, res->res_id, args->blob_flags, args->iovecs,
+                                 args->num_iovs, args->size, compute_renderer.cbs->resolve_mem);
    if (ret)
       return ret;
-
-   /* The VMM must not forget what the guest's kernel has promised to its user. */
-   if ((args->blob_flags & VIRGL_RENDERER_BLOB_FLAG_USERPTR_RDONLY) && !mem->rdonly) {
-      compute_memory_destroy(mem);
-      return -EINVAL;
-   }
 
    return compute_context_map(ctx, res->res_id, args->blob_id, 0, mem, false);
 }

@@ -102,9 +102,9 @@ static int
 compute_memory_add_iov(struct compute_memory *mem,
                        struct compute_files *files,
                        uint32_t res_id,
+                       uint32_t blob_flags,
                        struct iovec iov,
-                       compute_resolve_func resolve,
-                       void *data)
+                       compute_resolve_func resolve)
 {
    const uint64_t page_mask = sysconf(_SC_PAGESIZE) - 1;
 
@@ -115,20 +115,14 @@ compute_memory_add_iov(struct compute_memory *mem,
       uint32_t fd;
       int ret;
 
-      ret = resolve(data, res_id, &iov, &piece);
+      ret = resolve(res_id, blob_flags, &iov, &piece);
       if (ret)
          return ret < 0 ? ret : -EINVAL;
 
       if (piece.fd < 0 || !piece.length || piece.length > iov.iov_len ||
           ((piece.offset | piece.length) & page_mask) ||
           piece.offset > INT64_MAX - piece.length ||
-          (piece.flags & ~VIRGL_RENDERER_COMPUTE_MEM_RDONLY))
-         return -EINVAL;
-
-      const bool rdonly = piece.flags & VIRGL_RENDERER_COMPUTE_MEM_RDONLY;
-      if (!mem->nr_runs)
-         mem->rdonly = rdonly;
-      else if (mem->rdonly != rdonly)
+          piece.flags)
          return -EINVAL;
 
       ret = compute_memory_add_fd(mem, files, piece.fd, &fd);
@@ -147,11 +141,11 @@ compute_memory_add_iov(struct compute_memory *mem,
 int
 compute_memory_from_iov(struct compute_memory **out_mem,
                         uint32_t res_id,
+                        uint32_t blob_flags,
                         const struct iovec *iov,
                         int iov_count,
                         uint64_t size,
-                        compute_resolve_func resolve,
-                        void *data)
+                        compute_resolve_func resolve)
 {
    struct compute_files files = { 0 };
    struct compute_memory *mem;
@@ -162,12 +156,13 @@ compute_memory_from_iov(struct compute_memory **out_mem,
    if (!mem)
       return -ENOMEM;
    mem->size = size;
+   mem->rdonly = blob_flags & VIRGL_RENDERER_BLOB_FLAG_USERPTR_RDONLY;
 
    for (int i = 0; i < iov_count && !ret; i++) {
       if (!iov[i].iov_len || iov[i].iov_len > left)
          ret = -EINVAL;
       else
-         ret = compute_memory_add_iov(mem, &files, res_id, iov[i], resolve, data);
+         ret = compute_memory_add_iov(mem, &files, res_id, blob_flags, iov[i], resolve);
       left -= iov[i].iov_len;
    }
    if (!ret && (left || !mem->nr_runs))

@@ -31,14 +31,15 @@ struct compute_memory {
    uint32_t nr_fds;
 };
 
-typedef int (*compute_resolve_func)(void *data,
-                                    uint32_t res_id,
+typedef int (*compute_resolve_func)(uint32_t res_id,
+                                    uint32_t blob_flags,
                                     const struct iovec *iov,
                                     struct virgl_renderer_compute_mem *mem);
 
 /**
  * Find the files behind iovecs, which must add up to size exactly.  The iovecs are not
- * needed any more afterwards.
+ * needed any more afterwards.  blob_flags are those of the resource, which say whether the
+ * memory is read-only.
  *
  * Returns 0 or a negative errno: -EINVAL if the memory cannot be handed over page by page
  * with the descriptors that resolve gives, or what resolve returns.
@@ -46,11 +47,11 @@ typedef int (*compute_resolve_func)(void *data,
 int
 compute_memory_from_iov(struct compute_memory **out_mem,
                         uint32_t res_id,
+                        uint32_t blob_flags,
                         const struct iovec *iov,
                         int iov_count,
                         uint64_t size,
-                        compute_resolve_func resolve,
-                        void *data);
+                        compute_resolve_func resolve);
 
 /**
  * Take a file as a whole; fd is duplicated.

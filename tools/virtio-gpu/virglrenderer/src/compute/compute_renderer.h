@@ -20,6 +20,7 @@ struct virgl_resource;
 struct compute_renderer_cbs {
    int (*get_server_fd)(void);
    int (*resolve_mem)(uint32_t res_id,
+                      uint32_t blob_flags,
                       const struct iovec *iov,
                       struct virgl_renderer_compute_mem *mem);
 };
