@@ -33,6 +33,9 @@
 /* Long enough for a sanitized build on a busy machine. */
 #define TIMEOUT_MS 20000
 
+/* fences are retired by the threads of contexts */
+#define ASYNC (VIRGL_RENDERER_THREAD_SYNC | VIRGL_RENDERER_ASYNC_FENCE_CB)
+
 #define MAX_WORKERS 4
 #define MAX_RUNS 8192
 #define MAX_MAP_FDS 64
@@ -437,11 +440,28 @@ server_wake(void)
    ck_assert_int_eq(write(server.wake_fd, &value, sizeof(value)), sizeof(value));
 }
 
+/* Keeps what is for workers from them for now, or lets them have it. */
+static void
+server_set_deaf(bool deaf)
+{
+   server.deaf = deaf;
+   server_wake();
+}
+
 static void
 server_release_submits(void)
 {
    server.hold_submits = false;
    server_wake();
+}
+
+static bool
+worker_is_dead(uint32_t i)
+{
+   siginfo_t info = { 0 };
+
+   return waitid(P_PID, server.workers[i].pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
+          info.si_pid;
 }
 
 /* The VMM */
@@ -451,6 +471,7 @@ static struct {
    atomic_ullong last_fence;
    atomic_uint last_ring;
    atomic_uint last_ctx;
+   bool fences_mean_death; /* of worker N - 1 for context N */
    bool no_server;
 
    /* the guest's RAM */
@@ -477,6 +498,8 @@ write_context_fence(void *cookie, uint32_t ctx_id, uint32_t ring_idx, uint64_t f
    ck_assert_ptr_eq(cookie, &vmm);
    /* in their order */
    ck_assert_uint_gt(fence_id, vmm.last_fence);
+   if (vmm.fences_mean_death)
+      ck_assert(worker_is_dead(ctx_id - 1));
    vmm.last_fence = fence_id;
    vmm.last_ring = ring_idx;
    vmm.last_ctx = ctx_id;
@@ -569,15 +592,6 @@ setup(void)
    ck_assert_int_ge(vmm.ram_fd_rdonly, 0);
    vmm.ram = mmap(NULL, vmm.ram_size, PROT_READ | PROT_WRITE, MAP_SHARED, vmm.ram_fd, 0);
    ck_assert_ptr_ne(vmm.ram, MAP_FAILED);
-}
-
-static bool
-worker_is_dead(uint32_t i)
-{
-   siginfo_t info = { 0 };
-
-   return waitid(P_PID, server.workers[i].pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
-          info.si_pid;
 }
 
 static void
@@ -691,6 +705,15 @@ static void
 fence(uint32_t ctx_id, uint32_t ring_idx, uint64_t fence_id)
 {
    ck_assert_int_eq(virgl_renderer_context_create_fence(ctx_id, 0, ring_idx, fence_id), 0);
+}
+
+/* a ring that no guest can name */
+#define VMM_RING 256
+
+static int
+begin_detach(uint32_t ctx_id, uint32_t res_id, uint64_t fence_id)
+{
+   return virgl_renderer_compute_begin_detach(ctx_id, res_id, VMM_RING, fence_id);
 }
 
 /* Tests */
@@ -1156,7 +1179,7 @@ check_fences(int flags)
 
 START_TEST(compute_fences_async)
 {
-   check_fences(VIRGL_RENDERER_THREAD_SYNC | VIRGL_RENDERER_ASYNC_FENCE_CB);
+   check_fences(ASYNC);
 }
 END_TEST
 
@@ -1177,10 +1200,9 @@ START_TEST(compute_worker_does_not_read)
    uint32_t count = 0;
    int ret;
 
-   init(VIRGL_RENDERER_THREAD_SYNC | VIRGL_RENDERER_ASYNC_FENCE_CB, 0);
+   init(ASYNC, 0);
    context_create(1);
-   server.deaf = true;
-   server_wake();
+   server_set_deaf(true);
 
    /* nothing here waits; what a guest can make us keep is bounded */
    const int64_t start = now_ms();
@@ -1193,8 +1215,7 @@ START_TEST(compute_worker_does_not_read)
    ck_assert_int_lt(now_ms() - start, TIMEOUT_MS);
    ck_assert_uint_eq(vmm.nr_fences, 0);
 
-   server.deaf = false;
-   server_wake();
+   server_set_deaf(false);
    WAIT_FOR(vmm.nr_fences == count);
    ck_assert_uint_eq(server.nr_submits, count);
    ck_assert_int_eq(submit(1, 1), 0);
@@ -1228,11 +1249,274 @@ START_TEST(compute_unmap_failed)
 }
 END_TEST
 
+START_TEST(compute_begin_detach)
+{
+   struct iovec iov = pages(0, 1);
+
+   init(ASYNC, 0);
+   context_create(1);
+   ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
+   server_set_deaf(true);
+   ck_assert_int_eq(submit(1, 1), 0);
+   fence(1, 0, 1);
+   ck_assert_int_eq(begin_detach(1, 10, 2), 0);
+   ck_assert_int_eq(submit(1, 2), 0);
+   fence(1, 0, 3);
+   usleep(20000);
+   ck_assert_uint_eq(vmm.nr_fences, 0);
+   server_set_deaf(false);
+   WAIT_FOR(vmm.nr_fences == 3);
+   ck_assert_uint_eq(server.nr_unmaps_answered, 1);
+
+   /* it does not wait for what has been submitted since, nor ask for anything again */
+   server.hold_submits = true;
+   ck_assert_int_eq(submit(1, 3), 0);
+   virgl_renderer_ctx_detach_resource(1, 10);
+   virgl_renderer_resource_unref(10);
+   ck_assert_uint_eq(server.nr_unmaps, 1);
+   server_release_submits();
+
+   /* the ids can be used again */
+   ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
+   ck_assert_int_eq(begin_detach(1, 10, 4), 0);
+   WAIT_FOR(vmm.nr_fences == 4);
+   ck_assert_uint_eq(vmm.last_ring, VMM_RING);
+   ck_assert_uint_eq(vmm.last_ctx, 1);
+   virgl_renderer_ctx_detach_resource(1, 10);
+   virgl_renderer_ctx_attach_resource(1, 10);
+   WAIT_FOR(server.nr_maps == 3);
+   virgl_renderer_resource_unref(10);
+   ck_assert_uint_eq(server.nr_unmaps_answered, 3);
+   ck_assert(!worker_is_dead(0));
+}
+END_TEST
+
+START_TEST(compute_begin_detach_while_a_submission_runs)
+{
+   struct iovec iov = pages(0, 1);
+
+   init(ASYNC, 0);
+   context_create(1);
+   ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
+   server.submit_delay_ms = 50;
+   for (uint32_t i = 0; i < 4; i++)
+      ck_assert_int_eq(submit(1, i), 0);
+   ck_assert_int_eq(begin_detach(1, 10, 1), 0);
+   for (uint32_t i = 0; i < 20; i++)
+      ck_assert_int_eq(submit(1, i), 0);
+   WAIT_FOR(vmm.nr_fences == 1);
+   ck_assert_uint_eq(server.nr_unmaps_answered, 1);
+   ck_assert_uint_ge(server.nr_submits, 4);
+   virgl_renderer_resource_unref(10);
+   ck_assert_uint_lt(server.nr_submits, 24);
+   ck_assert_uint_eq(server.nr_unmaps, 1);
+}
+END_TEST
+
+START_TEST(compute_begin_detach_and_wait)
+{
+   struct iovec iov = pages(0, 1);
+
+   /* a VMM that does not wait for the fence has to wait for the worker */
+   init(_i, 0);
+   context_create(1);
+   ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
+   server.unmap_delay_ms = 100;
+   ck_assert_int_eq(begin_detach(1, 10, 1), 0);
+   virgl_renderer_ctx_detach_resource(1, 10);
+   ck_assert_uint_eq(server.nr_unmaps_answered, 1);
+   WAIT_FOR((virgl_renderer_poll(), vmm.nr_fences == 1));
+   virgl_renderer_resource_unref(10);
+   ck_assert_uint_eq(server.nr_unmaps, 1);
+}
+END_TEST
+
+START_TEST(compute_begin_detach_all_contexts)
+{
+   struct iovec iov = pages(0, 1);
+   struct iovec *detached;
+   int num_detached;
+
+   init(ASYNC, 0);
+   context_create(1);
+   context_create(2);
+   ck_assert_int_eq(create_guest_blob(0, 10, VIRGL_RENDERER_BLOB_MEM_GUEST, 0, PAGE_SIZE,
+                                      &iov, 1), 0);
+   virgl_renderer_ctx_attach_resource(1, 10);
+   virgl_renderer_ctx_attach_resource(2, 10);
+   ck_assert_int_eq(begin_detach(1, 10, 1), 0);
+   WAIT_FOR(vmm.nr_fences == 1);
+   ck_assert_int_eq(begin_detach(2, 10, 2), 0);
+   WAIT_FOR(vmm.nr_fences == 2);
+   server_set_deaf(true);
+   virgl_renderer_resource_detach_iov(10, &detached, &num_detached);
+   virgl_renderer_resource_unref(10);
+   ck_assert_uint_eq(server.nr_unmaps, 2);
+}
+END_TEST
+
+START_TEST(compute_begin_detach_twice)
+{
+   struct iovec iov = pages(0, 1);
+
+   init(ASYNC, 0);
+   context_create(1);
+   ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
+   server_set_deaf(true);
+   ck_assert_int_eq(begin_detach(1, 10, 1), 0);
+   ck_assert_int_eq(begin_detach(1, 10, 2), 0);
+   server_set_deaf(false);
+   WAIT_FOR(vmm.nr_fences == 2);
+   ck_assert_int_eq(begin_detach(1, 10, 3), 0);
+   WAIT_FOR(vmm.nr_fences == 3);
+   virgl_renderer_resource_unref(10);
+   ck_assert_uint_eq(server.nr_unmaps, 1);
+}
+END_TEST
+
+START_TEST(compute_begin_detach_of_unknown)
+{
+   struct iovec iov = pages(0, 1);
+
+   init(ASYNC, 0);
+   ck_assert_int_eq(begin_detach(1, 10, 1), -EINVAL);
+   ck_assert_int_eq(begin_detach(0, 10, 1), -EINVAL);
+   context_create(1);
+   context_create(2);
+   ck_assert_int_eq(create_userptr(2, 10, PAGE_SIZE, &iov, 1), 0);
+   ck_assert_int_eq(begin_detach(1, 10, 1), 0);
+   ck_assert_int_eq(begin_detach(1, 77, 2), 0);
+   ck_assert_int_eq(begin_detach(1, 0, 3), 0);
+   WAIT_FOR(vmm.nr_fences == 3);
+   ck_assert_uint_eq(server.nr_unmaps, 0);
+   virgl_renderer_context_destroy(1);
+   ck_assert_int_eq(begin_detach(1, 10, 4), -EINVAL);
+   ck_assert_uint_eq(vmm.nr_fences, 3);
+}
+END_TEST
+
+START_TEST(compute_begin_detach_and_attach)
+{
+   struct iovec iov = pages(0, 1);
+
+   init(ASYNC, 0);
+   context_create(1);
+   ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
+   ck_assert_int_eq(begin_detach(1, 10, 1), 0);
+   WAIT_FOR(vmm.nr_fences == 1);
+   virgl_renderer_ctx_attach_resource(1, 10);
+   WAIT_FOR(worker_is_dead(0));
+   ck_assert_int_ne(submit(1, 1), 0);
+   virgl_renderer_resource_unref(10);
+   ck_assert_uint_eq(server.nr_maps, 1);
+}
+END_TEST
+
+START_TEST(compute_begin_detach_and_destroy)
+{
+   struct iovec iov = pages(0, 1);
+
+   init(_i, 0);
+   context_create(1);
+   ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
+   server_set_deaf(true);
+   ck_assert_int_eq(submit(1, 1), 0);
+   ck_assert_int_eq(begin_detach(1, 10, 1), 0);
+   virgl_renderer_context_destroy(1);
+   ck_assert_uint_eq(vmm.nr_fences, 1);
+   ck_assert(worker_is_dead(0));
+   virgl_renderer_ctx_detach_resource(1, 10);
+   virgl_renderer_resource_unref(10);
+   ck_assert_uint_eq(server.nr_unmaps, 0);
+}
+END_TEST
+
+START_TEST(compute_begin_detach_and_reset)
+{
+   struct iovec iov = pages(0, 1);
+
+   init(ASYNC, 0);
+   context_create(1);
+   ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
+   server_set_deaf(true);
+   ck_assert_int_eq(begin_detach(1, 10, 1), 0);
+   virgl_renderer_reset();
+   ck_assert_uint_eq(vmm.nr_fences, 1);
+   ck_assert(worker_is_dead(0));
+}
+END_TEST
+
+static void
+check_begin_detach_loses(int timeout_ms, uint32_t unmap_status, bool kill_it, bool hang)
+{
+   struct iovec iov = pages(0, 1);
+
+   init(ASYNC, timeout_ms);
+   context_create(1);
+   ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
+   server.unmap_status = unmap_status;
+   if (hang)
+      server_set_deaf(true);
+   ck_assert_int_eq(begin_detach(1, 10, 1), 0);
+   if (kill_it)
+      kill(server.workers[0].pid, SIGKILL);
+   WAIT_FOR(vmm.nr_fences == 1);
+   ck_assert(worker_is_dead(0));
+   virgl_renderer_ctx_detach_resource(1, 10);
+
+   /* nothing is to be done any more */
+   ck_assert_int_eq(begin_detach(1, 10, 2), 0);
+   WAIT_FOR(vmm.nr_fences == 2);
+   virgl_renderer_resource_unref(10);
+   ck_assert_uint_eq(server.nr_unmaps, !hang);
+}
+
+START_TEST(compute_begin_detach_and_worker_dies)
+{
+   check_begin_detach_loses(0, 0, true, true);
+}
+END_TEST
+
+START_TEST(compute_begin_detach_and_worker_hangs)
+{
+   check_begin_detach_loses(100, 0, false, true);
+}
+END_TEST
+
+START_TEST(compute_begin_detach_fails)
+{
+   check_begin_detach_loses(0, EBUSY, false, false);
+}
+END_TEST
+
+START_TEST(compute_begin_detach_of_lost_context)
+{
+   struct iovec iovs[] = { pages(0, 1), pages(1, 1) };
+
+   init(ASYNC, 0);
+   vmm.fences_mean_death = true;
+   ck_assert_int_eq(create_guest_blob(0, 20, VIRGL_RENDERER_BLOB_MEM_GUEST, 0, PAGE_SIZE,
+                                      &iovs[1], 1), 0);
+   for (uint32_t i = 1; i <= MAX_WORKERS; i++) {
+      vmm.error = 0;
+      context_create(i);
+      ck_assert_int_eq(create_userptr(i, i, PAGE_SIZE, &iovs[0], 1), 0);
+      vmm.error = -ENOENT;
+      virgl_renderer_ctx_attach_resource(i, 20);
+      /* all has been answered, but that does not mean that it is over */
+      ck_assert_int_eq(begin_detach(i, i, i), 0);
+      WAIT_FOR(vmm.nr_fences == i);
+      virgl_renderer_resource_unref(i);
+   }
+   ck_assert_uint_eq(server.nr_unmaps, 0);
+}
+END_TEST
+
 START_TEST(compute_worker_died)
 {
    struct iovec iov = pages(0, 1);
 
-   init(VIRGL_RENDERER_THREAD_SYNC | VIRGL_RENDERER_ASYNC_FENCE_CB, 0);
+   init(ASYNC, 0);
    context_create(1);
    context_create(2);
    ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
@@ -1271,7 +1555,7 @@ START_TEST(compute_worker_breaks_protocol)
 {
    struct iovec iov = pages(0, 1);
 
-   init(VIRGL_RENDERER_THREAD_SYNC | VIRGL_RENDERER_ASYNC_FENCE_CB, 0);
+   init(ASYNC, 0);
    context_create(1);
    ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
    server.breach = _i;
@@ -1303,7 +1587,7 @@ END_TEST
 
 START_TEST(compute_worker_hangs)
 {
-   init(VIRGL_RENDERER_THREAD_SYNC | VIRGL_RENDERER_ASYNC_FENCE_CB, 100);
+   init(ASYNC, 100);
    context_create(1);
    usleep(200 * 1000);
    ck_assert(!worker_is_dead(0));
@@ -1322,8 +1606,7 @@ START_TEST(compute_worker_hangs_while_we_wait)
    init(0, 200);
    context_create(1);
    ck_assert_int_eq(create_userptr(1, 10, PAGE_SIZE, &iov, 1), 0);
-   server.deaf = true;
-   server_wake();
+   server_set_deaf(true);
    const int64_t start = now_ms();
    virgl_renderer_resource_unref(10);
    ck_assert_int_ge(now_ms() - start, 199);
@@ -1388,7 +1671,6 @@ END_TEST
 static Suite *
 virgl_init_suite(void)
 {
-   const int async = VIRGL_RENDERER_THREAD_SYNC | VIRGL_RENDERER_ASYNC_FENCE_CB;
    Suite *s = suite_create("virgl_compute");
    TCase *tc = tcase_create("compute");
 
@@ -1416,6 +1698,21 @@ virgl_init_suite(void)
    tcase_add_test(tc, compute_worker_does_not_read);
    tcase_add_test(tc, compute_unref_waits);
    tcase_add_test(tc, compute_unmap_failed);
+   tcase_add_test(tc, compute_begin_detach);
+   tcase_add_test(tc, compute_begin_detach_while_a_submission_runs);
+   tcase_add_loop_test(tc, compute_begin_detach_and_wait, 0, 1);
+   tcase_add_loop_test(tc, compute_begin_detach_and_wait, ASYNC, ASYNC + 1);
+   tcase_add_test(tc, compute_begin_detach_all_contexts);
+   tcase_add_test(tc, compute_begin_detach_twice);
+   tcase_add_test(tc, compute_begin_detach_of_unknown);
+   tcase_add_test(tc, compute_begin_detach_and_attach);
+   tcase_add_loop_test(tc, compute_begin_detach_and_destroy, 0, 1);
+   tcase_add_loop_test(tc, compute_begin_detach_and_destroy, ASYNC, ASYNC + 1);
+   tcase_add_test(tc, compute_begin_detach_and_reset);
+   tcase_add_test(tc, compute_begin_detach_and_worker_dies);
+   tcase_add_test(tc, compute_begin_detach_and_worker_hangs);
+   tcase_add_test(tc, compute_begin_detach_fails);
+   tcase_add_test(tc, compute_begin_detach_of_lost_context);
    tcase_add_test(tc, compute_worker_died);
    tcase_add_loop_test(tc, compute_worker_breaks_protocol, 1, BREACH_COUNT);
    tcase_add_loop_test(tc, compute_worker_breaks_protocol_while_we_wait, 1, BREACH_COUNT);
@@ -1423,7 +1720,7 @@ virgl_init_suite(void)
    tcase_add_test(tc, compute_worker_hangs_while_we_wait);
    tcase_add_test(tc, compute_worker_is_slow_while_we_wait);
    tcase_add_loop_test(tc, compute_destroy_with_work, 0, 1);
-   tcase_add_loop_test(tc, compute_destroy_with_work, async, async + 1);
+   tcase_add_loop_test(tc, compute_destroy_with_work, ASYNC, ASYNC + 1);
    tcase_add_test(tc, compute_server_gone);
 
    suite_add_tcase(s, tc);

@@ -9,6 +9,7 @@
  *  - Creation of a blob succeeds when the worker has mapped it.
  *  - The guest may reuse memory when detach_resource or destroy has returned.  So they
  *    return when the worker has unmapped it, or is dead, and not before, whatever happens.
+ *    After compute_context_begin_detach() that is the case already when its fence is retired.
  *
  * Such a caller does the thread's work until then, with the mutex held.  It does not wait for
  * the thread, which may itself be in a fence callback that waits for the VMM.  Only destroy
@@ -75,7 +76,11 @@ struct compute_fence {
    struct list_head head;
    uint32_t ring_idx;
    uint64_t fence_id;
-   uint64_t serial; /* of the last SUBMIT before it */
+   uint64_t serial; /* of the last request before it, UINT64_MAX: retired by death */
+};
+
+struct compute_resource {
+   uint64_t unmap_serial; /* of its RES_UNMAP, 0: not queued yet */
 };
 
 struct compute_context {
@@ -85,7 +90,10 @@ struct compute_context {
    int sock;
    int pidfd;
 
-   /* What the worker has mapped or been asked to map; only the VMM's thread looks here. */
+   /*
+    * What the worker has mapped or been asked to map, until it is detached: compute_resource
+    * by res_id; only the VMM's thread looks here.
+    */
    struct hash_table *resources;
 
    thrd_t thread;
@@ -100,8 +108,7 @@ struct compute_context {
    bool blocked; /* sock has no room */
 
    uint64_t last_serial;
-   uint64_t last_submit; /* serial of the last SUBMIT that was queued */
-   uint64_t done_submit; /* serial of the last SUBMIT that was answered */
+   uint64_t done_serial; /* of the last request that was answered */
    size_t queued_size;
    uint32_t nr_maps_sent;
    struct list_head queue;
@@ -170,7 +177,7 @@ static void
 compute_context_signal_fences(struct compute_context *ctx)
 {
    list_for_each_entry_safe (struct compute_fence, fence, &ctx->fences, head) {
-      if (!ctx->lost && fence->serial > ctx->done_submit)
+      if (!ctx->lost && fence->serial > ctx->done_serial)
          break;
       list_del(&fence->head);
       list_addtail(&fence->head, &ctx->signaled);
@@ -416,10 +423,10 @@ compute_context_done(struct compute_context *ctx, const struct vgpu_msg_done *ms
       }
       break;
    default:
-      ctx->done_submit = req->serial;
-      compute_context_signal_fences(ctx);
       break;
    }
+   ctx->done_serial = req->serial;
+   compute_context_signal_fences(ctx);
 
    /* An errno of this machine, or nothing that a caller should see. */
    compute_context_answer(ctx, req->serial,
@@ -657,22 +664,38 @@ compute_context_queue(struct compute_context *ctx, struct compute_request *req)
       compute_context_wake(ctx);
 }
 
-/* Queues a request and waits for its outcome. */
+/* Waits for the outcome of a request that has been queued and not been answered. */
 static int
-compute_context_execute(struct compute_context *ctx, struct compute_request *req)
+compute_context_await(struct compute_context *ctx, uint64_t serial)
 {
    ctx->awaited_done = false;
-   ctx->awaited_serial = ctx->last_serial + 1;
-   compute_context_queue(ctx, req);
+   ctx->awaited_serial = serial;
    compute_context_wait(ctx, &ctx->awaited_done);
    ctx->awaited_serial = 0;
    return ctx->awaited_result;
 }
 
-static bool
-compute_context_has_resource(struct compute_context *ctx, uint32_t res_id)
+static struct compute_resource *
+compute_context_find_resource(struct compute_context *ctx, uint32_t res_id)
 {
-   return _mesa_hash_table_search(ctx->resources, (void *)(uintptr_t)res_id);
+   /* The table cannot be asked for 0, which no resource has. */
+   const struct hash_entry *entry =
+      res_id ? _mesa_hash_table_search(ctx->resources, (void *)(uintptr_t)res_id) : NULL;
+
+   return entry ? entry->data : NULL;
+}
+
+static void
+compute_resource_destroy(struct hash_entry *entry)
+{
+   free(entry->data);
+}
+
+static void
+compute_context_forget_resource(struct compute_context *ctx, uint32_t res_id)
+{
+   free(compute_context_find_resource(ctx, res_id));
+   _mesa_hash_table_remove_key(ctx->resources, (void *)(uintptr_t)res_id);
 }
 
 /* Takes mem.  Returns 0 or a negative errno. */
@@ -685,10 +708,13 @@ compute_context_map(struct compute_context *ctx,
                     bool is_attach)
 {
    struct compute_request *req = compute_request_create(VGPU_MSG_RES_MAP, 0);
+   struct compute_resource *resource = calloc(1, sizeof(*resource));
    int ret = 0;
 
-   if (!req || !_mesa_hash_table_insert(ctx->resources, (void *)(uintptr_t)res_id, NULL)) {
+   if (!req || !resource ||
+       !_mesa_hash_table_insert(ctx->resources, (void *)(uintptr_t)res_id, resource)) {
       compute_memory_destroy(mem);
+      free(resource);
       free(req);
       return -ENOMEM;
    }
@@ -705,15 +731,15 @@ compute_context_map(struct compute_context *ctx,
       compute_memory_destroy(mem);
       free(req);
       ret = -EIO;
-   } else if (is_attach) {
-      compute_context_queue(ctx, req);
    } else {
-      ret = compute_context_execute(ctx, req);
+      compute_context_queue(ctx, req);
+      if (!is_attach)
+         ret = compute_context_await(ctx, ctx->last_serial);
    }
    mtx_unlock(&ctx->mutex);
 
    if (ret)
-      _mesa_hash_table_remove_key(ctx->resources, (void *)(uintptr_t)res_id);
+      compute_context_forget_resource(ctx, res_id);
    return ret;
 }
 
@@ -721,19 +747,24 @@ static void
 compute_context_attach_resource(struct virgl_context *base, struct virgl_resource *res)
 {
    struct compute_context *ctx = compute_context(base);
+   const struct compute_resource *resource = compute_context_find_resource(ctx, res->res_id);
    struct compute_memory *mem;
    int ret;
 
    /* Linux attaches what a context has created as well. */
-   if (compute_context_has_resource(ctx, res->res_id))
+   if (resource && !resource->unmap_serial)
       return;
 
    /* And all else that the same program has: a worker has no use for it. */
    if (res->pipe_resource || res->fd_type != VIRGL_RESOURCE_FD_INVALID || !res->iov)
       return;
 
-   ret = compute_memory_from_iov(&mem, res->res_id, res->blob_flags, res->iov, res->iov_count,
-                                 res->map_size, compute_renderer.cbs->resolve_mem);
+   /* What is being detached is the worker's no longer. */
+   ret = resource ? -EBUSY : 0;
+   if (!ret)
+      ret = compute_memory_from_iov(&mem, res->res_id, res->blob_flags, res->iov,
+                                    res->iov_count, res->map_size,
+                                    compute_renderer.cbs->resolve_mem);
    if (!ret)
       ret = compute_context_map(ctx, res->res_id, 0, 0, mem, true);
    if (!ret)
@@ -743,29 +774,46 @@ compute_context_attach_resource(struct virgl_context *base, struct virgl_resourc
    compute_context_kill_worker(base);
 }
 
+/* Called with the mutex.  Returns 0 or a negative errno. */
+static int
+compute_context_queue_unmap(struct compute_context *ctx,
+                            uint32_t res_id,
+                            struct compute_resource *resource)
+{
+   struct compute_request *req = compute_request_create(VGPU_MSG_RES_UNMAP, 0);
+
+   if (!req)
+      return -ENOMEM;
+   req->res_id = res_id;
+   compute_context_queue(ctx, req);
+   resource->unmap_serial = ctx->last_serial;
+   return 0;
+}
+
 static void
 compute_context_detach_resource(struct virgl_context *base, struct virgl_resource *res)
 {
    struct compute_context *ctx = compute_context(base);
-   struct compute_request *req;
+   struct compute_resource *resource = compute_context_find_resource(ctx, res->res_id);
+   int ret = 0;
 
-   if (!compute_context_has_resource(ctx, res->res_id))
+   if (!resource)
       return;
 
    mtx_lock(&ctx->mutex);
    if (!ctx->lost) {
-      req = compute_request_create(VGPU_MSG_RES_UNMAP, 0);
-      if (req) {
-         req->res_id = res->res_id;
-         compute_context_execute(ctx, req);
-      } else {
-         compute_context_kill(ctx, strerror(ENOMEM));
+      if (!resource->unmap_serial)
+         ret = compute_context_queue_unmap(ctx, res->res_id, resource);
+      if (ret) {
+         compute_context_kill(ctx, strerror(-ret));
          compute_context_wait(ctx, &ctx->lost);
+      } else if (resource->unmap_serial > ctx->done_serial) {
+         compute_context_await(ctx, resource->unmap_serial);
       }
    }
    mtx_unlock(&ctx->mutex);
 
-   _mesa_hash_table_remove_key(ctx->resources, (void *)(uintptr_t)res->res_id);
+   compute_context_forget_resource(ctx, res->res_id);
 }
 
 static enum virgl_resource_fd_type
@@ -899,7 +947,6 @@ compute_context_submit_cmd(struct virgl_context *base, const void *buffer, size_
       ret = -ENOMEM;
    } else {
       compute_context_queue(ctx, req);
-      ctx->last_submit = req->serial;
    }
    mtx_unlock(&ctx->mutex);
 
@@ -927,6 +974,30 @@ compute_context_retire_fences(struct virgl_context *base)
    mtx_unlock(&ctx->mutex);
 }
 
+static struct compute_fence *
+compute_fence_create(uint32_t ring_idx, uint64_t fence_id)
+{
+   struct compute_fence *fence = calloc(1, sizeof(*fence));
+
+   if (!fence)
+      return NULL;
+   fence->ring_idx = ring_idx;
+   fence->fence_id = fence_id;
+   return fence;
+}
+
+/* Called with the mutex. */
+static void
+compute_context_add_fence(struct compute_context *ctx, struct compute_fence *fence)
+{
+   /* A worker that is dying has its memory until it is dead. */
+   fence->serial = ctx->killed ? UINT64_MAX : ctx->last_serial;
+   list_addtail(&fence->head, &ctx->fences);
+   compute_context_signal_fences(ctx);
+   if (!list_is_empty(&ctx->signaled))
+      compute_context_wake(ctx);
+}
+
 static int
 compute_context_submit_fence(struct virgl_context *base,
                              UNUSED uint32_t flags,
@@ -934,22 +1005,42 @@ compute_context_submit_fence(struct virgl_context *base,
                              uint64_t fence_id)
 {
    struct compute_context *ctx = compute_context(base);
-   struct compute_fence *fence = calloc(1, sizeof(*fence));
+   struct compute_fence *fence = compute_fence_create(ring_idx, fence_id);
 
    if (!fence)
       return -ENOMEM;
-   fence->ring_idx = ring_idx;
-   fence->fence_id = fence_id;
 
    mtx_lock(&ctx->mutex);
-   fence->serial = ctx->last_submit;
-   list_addtail(&fence->head, &ctx->fences);
-   compute_context_signal_fences(ctx);
-   if (!list_is_empty(&ctx->signaled))
-      compute_context_wake(ctx);
+   compute_context_add_fence(ctx, fence);
    mtx_unlock(&ctx->mutex);
 
    return 0;
+}
+
+int
+compute_context_begin_detach(struct virgl_context *base,
+                             uint32_t res_id,
+                             uint32_t ring_idx,
+                             uint64_t fence_id)
+{
+   struct compute_context *ctx = compute_context(base);
+   struct compute_resource *resource = compute_context_find_resource(ctx, res_id);
+   struct compute_fence *fence = compute_fence_create(ring_idx, fence_id);
+   int ret = 0;
+
+   if (!fence)
+      return -ENOMEM;
+
+   mtx_lock(&ctx->mutex);
+   if (resource && !resource->unmap_serial && !ctx->killed)
+      ret = compute_context_queue_unmap(ctx, res_id, resource);
+   if (!ret)
+      compute_context_add_fence(ctx, fence);
+   mtx_unlock(&ctx->mutex);
+
+   if (ret)
+      free(fence);
+   return ret;
 }
 
 static int
@@ -994,7 +1085,7 @@ compute_context_free(struct compute_context *ctx)
    if (ctx->fence_fd >= 0)
       close(ctx->fence_fd);
    if (ctx->resources)
-      _mesa_hash_table_destroy(ctx->resources, NULL);
+      _mesa_hash_table_destroy(ctx->resources, compute_resource_destroy);
    mtx_destroy(&ctx->mutex);
    free(ctx);
 }

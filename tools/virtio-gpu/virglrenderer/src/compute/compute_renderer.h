@@ -54,6 +54,13 @@ compute_context_create(uint32_t ctx_id,
                        size_t debug_len,
                        const char *debug_name);
 
+/* start what detach_resource waits for; the fence is retired when it is done */
+int
+compute_context_begin_detach(struct virgl_context *base,
+                             uint32_t res_id,
+                             uint32_t ring_idx,
+                             uint64_t fence_id);
+
 #else /* ENABLE_COMPUTE */
 
 static inline int
@@ -93,6 +100,15 @@ compute_context_create(UNUSED uint32_t ctx_id,
                        UNUSED const char *debug_name)
 {
    return NULL;
+}
+
+static inline int
+compute_context_begin_detach(UNUSED struct virgl_context *base,
+                             UNUSED uint32_t res_id,
+                             UNUSED uint32_t ring_idx,
+                             UNUSED uint64_t fence_id)
+{
+   return -EINVAL;
 }
 
 #endif /* ENABLE_COMPUTE */
