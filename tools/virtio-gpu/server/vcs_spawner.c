@@ -402,13 +402,15 @@ static int serve(struct spawner *s)
 				continue;
 			return -errno;
 		}
+		/*
+		 * Always what QEMU has said first: a worker that it has killed is
+		 * one that was killed, though both are seen at the same time.
+		 */
+		ret = do_control(s);
 		if (pfd[1].revents)
 			do_signals(s);
-		if (pfd[0].revents) {
-			ret = do_control(s);
-			if (ret)
-				return ret < 0 ? ret : 0;
-		}
+		if (ret)
+			return ret < 0 ? ret : 0;
 	}
 	return 0;
 }

@@ -1093,6 +1093,32 @@ static void a_context_is_a_line_at_both_ends(void **state)
 	memory_destroy(&m);
 }
 
+/* Both are there to be seen when the server looks. */
+static void a_kill_is_heard_before_the_death_is_seen(void **state)
+{
+	struct vgpu_msg_hdr kill_msg = {
+		.type = VGPU_MSG_CTX_KILL,
+		.size = sizeof(kill_msg),
+	};
+	struct server s;
+	struct ctx c;
+	int status;
+
+	(void)state;
+	server_start_logging(&s, NULL, NULL);
+	ctx_create(&s, &c);
+	assert_int_equal(kill(s.pid, SIGSTOP), 0);
+	assert_int_equal(waitpid(s.pid, &status, WUNTRACED), s.pid);
+	kill_msg.serial = c.serial;
+	send_msg(s.control, &kill_msg, sizeof(kill_msg), NULL, 0);
+	assert_int_equal(kill(pid_of(c.pidfd), SIGKILL), 0);
+	expect_dead(c.pidfd);
+	assert_int_equal(kill(s.pid, SIGCONT), 0);
+	ctx_close(&c);
+	free(server_said(&s, " s, it was killed; pid "));
+	assert_int_equal(server_stop(&s), 0);
+}
+
 /* Also of a worker that answers nobody, and whatever the log level is. */
 static void sigusr1_shows_what_there_is(void **state)
 {
@@ -1648,6 +1674,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(ctx_kill_ends_a_context),
 		cmocka_unit_test(processes_and_directories_are_back_to_their_count),
 		cmocka_unit_test(a_context_is_a_line_at_both_ends),
+		cmocka_unit_test(a_kill_is_heard_before_the_death_is_seen),
 		cmocka_unit_test(sigusr1_shows_what_there_is),
 		cmocka_unit_test(limits_are_options),
 		cmocka_unit_test(names_forge_no_lines),
