@@ -545,11 +545,31 @@ enum virtio_gpu_rocm_event_type {
 };
 
 /**
+ * struct virtio_gpu_rocm_hsa_event - the thunk's HsaEvent
+ * @id: opaque, not 0
+ * @type: 0, a signal, is the only one
+ * @data: what has happened; 0
+ * @hw_data1: 0
+ * @hw_data2: where the GPU would signal it: 0, nowhere
+ * @hw_data3: 0
+ */
+struct virtio_gpu_rocm_hsa_event {
+	__le32 id;
+	__le32 type;
+	__u8 data[20];
+	__le64 hw_data1;
+	__le64 hw_data2;
+	__le32 hw_data3;
+} __attribute__((packed));
+
+/**
  * struct virtio_gpu_rocm_event - EVENT
  * @hdr: header
+ * @create: CREATE: @user_data is for who waits, and means nothing here
+ * @event: SET, RESET, QUERY_STATE, DESTROY: its @id, as CREATE gave it
  * @trap: SET_TRAP: a trap handler and its buffer, both in memory of ALLOC or
  *	with size 0, and the node
- * @args: all that it is in
+ * @args: all that these are in
  * @type: enum virtio_gpu_rocm_event_type
  * @sync_shmem_res_id: unused
  * @blob_id: CREATE
@@ -559,6 +579,16 @@ enum virtio_gpu_rocm_event_type {
 struct virtio_gpu_rocm_event {
 	struct virtio_gpu_rocm_req hdr;
 	union {
+		struct {
+			__le32 type;
+			__le32 node;
+			__le64 user_data;
+			__le64 user_data_size;
+			__u8 manual_reset;
+			__u8 signaled;
+			__u8 pad[6];
+		} create;
+		struct virtio_gpu_rocm_hsa_event event;
 		struct {
 			__le64 handler;
 			__le64 handler_size;
@@ -576,7 +606,23 @@ struct virtio_gpu_rocm_event {
 	__le32 pad;
 };
 
-#define VIRTIO_GPU_ROCM_EVENT_RSP_SIZE	80
+/**
+ * struct virtio_gpu_rocm_event_rsp - answer to EVENT
+ * @hdr: header
+ * @event: CREATE: the new one
+ * @event_handle: CREATE: its @id
+ * @bo_handle: 0
+ * @res_id: 0
+ * @pad: 0
+ */
+struct virtio_gpu_rocm_event_rsp {
+	struct virtio_gpu_rocm_rsp hdr;
+	struct virtio_gpu_rocm_hsa_event event;
+	__le64 event_handle;
+	__le64 bo_handle;
+	__le32 res_id;
+	__le32 pad;
+};
 
 enum virtio_gpu_rocm_memory_type {
 	VIRTIO_GPU_ROCM_MEMORY_ALLOC = 0,
@@ -704,20 +750,35 @@ struct virtio_gpu_rocm_memory_rsp {
 enum virtio_gpu_rocm_queue_type {
 	VIRTIO_GPU_ROCM_QUEUE_CREATE = 0,
 	VIRTIO_GPU_ROCM_QUEUE_DESTROY = 1,
-	/* 2 to 5: since 2026. */
+	/* Since 2026. */
+	VIRTIO_GPU_ROCM_QUEUE_UPDATE = 2,
+	VIRTIO_GPU_ROCM_QUEUE_GET_INFO = 3,
+	VIRTIO_GPU_ROCM_QUEUE_SET_CU_MASK = 4,
+	VIRTIO_GPU_ROCM_QUEUE_ALLOC_GWS = 5,
 };
+
+/* HSA_QUEUE_COMPUTE_AQL; others have read and write pointers of their own. */
+#define VIRTIO_GPU_ROCM_QUEUE_COMPUTE_AQL	21
+
+/* Of doorbells: what the clients map. */
+#define VIRTIO_GPU_ROCM_DOORBELL_SIZE	8192
 
 /**
  * struct virtio_gpu_rocm_queue - QUEUE
  * @hdr: header
- * @queue_id: DESTROY: opaque
- * @create: CREATE: the last four are pointers of the guest; mean nothing here
- * @blob_id: CREATE
- * @rw_ptr_blob_id: CREATE
- * @doorbell_blob_id: CREATE
- * @res_id: DESTROY
+ * @queue_id: DESTROY: opaque, as CREATE gave it
+ * @create: CREATE: @type is VIRTIO_GPU_ROCM_QUEUE_COMPUTE_AQL; @addr, @size: the
+ *	packets; @write_ptr, @read_ptr: where their indices are; @event and
+ *	@queue_resource mean nothing here
+ * @blob_id: CREATE: of the queue's blob, VIRTGPU_BLOB_MEM_HOST3D of the size of
+ *	@create and not mappable, which the client makes next; the queue ends
+ *	with it, which is all that released clients do to destroy one
+ * @rw_ptr_blob_id: CREATE: of a blob of both indices, for other types of queues
+ * @doorbell_blob_id: CREATE: of a mappable blob of VIRTIO_GPU_ROCM_DOORBELL_SIZE,
+ *	with the doorbells of all queues of this node; 0: there is one
+ * @res_id: CREATE: that @write_ptr and @read_ptr are in, DESTROY: the queue's
  * @type: enum virtio_gpu_rocm_queue_type
- * @queue_mem_res_id: CREATE
+ * @queue_mem_res_id: CREATE: that @addr is in
  * @pad: 0
  */
 struct virtio_gpu_rocm_queue {
@@ -749,8 +810,40 @@ struct virtio_gpu_rocm_queue {
 	__le32 pad;
 };
 
+/**
+ * struct virtio_gpu_rocm_queue_rsp - answer to QUEUE
+ * @hdr: header
+ * @queue_id: CREATE: opaque, not 0
+ * @doorbell: 0: it has been a pointer of the host
+ * @write_ptr: 0, likewise
+ * @read_ptr: 0, likewise
+ * @error_reason: 0, likewise
+ * @host_doorbell: CREATE: address of the queue's doorbell. The client has the
+ *	blob of @doorbell_blob_id at @host_doorbell - @host_doorbell_offset, in
+ *	the range of OPEN_KFD
+ * @host_doorbell_offset: CREATE: where in the blob it is
+ * @host_write_offset: 0: of other types of queues
+ * @host_read_offset: 0, likewise
+ * @host_rw_handle: 0, likewise
+ * @queue_handle: CREATE: @queue_id
+ */
+struct virtio_gpu_rocm_queue_rsp {
+	struct virtio_gpu_rocm_rsp hdr;
+	__le64 queue_id;
+	__le64 doorbell;
+	__le64 write_ptr;
+	__le64 read_ptr;
+	__le64 error_reason;
+	__le64 host_doorbell;
+	__le64 host_doorbell_offset;
+	__le64 host_write_offset;
+	__le64 host_read_offset;
+	__le64 host_rw_handle;
+	__le64 queue_handle;
+};
+
+/* It ends there (2025), or 0 follows up to: */
 #define VIRTIO_GPU_ROCM_QUEUE_RSP_SIZE		168
-#define VIRTIO_GPU_ROCM_QUEUE_RSP_SIZE_2025	96
 
 enum virtio_gpu_rocm_sim_op {
 	VIRTIO_GPU_ROCM_SIM_CHECKSUM = 0,

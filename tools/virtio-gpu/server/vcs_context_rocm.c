@@ -30,6 +30,9 @@ _Static_assert(sizeof(struct virtio_gpu_rocm_queue) == 136 &&
 	       offsetof(struct virtio_gpu_rocm_queue, create.read_ptr) == 88 &&
 	       offsetof(struct virtio_gpu_rocm_queue, type) == 124,
 	       "as the clients send it");
+_Static_assert(sizeof(struct virtio_gpu_rocm_event_rsp) == 80 &&
+	       sizeof(struct virtio_gpu_rocm_queue_rsp) == 96,
+	       "as the clients take it");
 
 static struct vcs_rocm *to_rocm(struct vcs_context *ctx)
 {
@@ -287,10 +290,7 @@ static void do_event(struct vcs_rocm *ctx,
 		     const struct virtio_gpu_rocm_event *req, uint32_t len,
 		     const struct vcs_slot *slot)
 {
-	union {
-		struct vcs_rsp hdr;
-		uint8_t data[VIRTIO_GPU_ROCM_EVENT_RSP_SIZE];
-	} rsp = { 0 };
+	struct virtio_gpu_rocm_event_rsp rsp = { 0 };
 	uint32_t type = UINT32_MAX;
 	int ret = -EBADMSG;
 

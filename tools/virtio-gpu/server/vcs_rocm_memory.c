@@ -177,7 +177,10 @@ static int map(struct vcs_rocm *ctx, const struct request *req, uint64_t addr,
 	       uint64_t size, const uint32_t *nodes, uint32_t nr_nodes,
 	       struct virtio_gpu_rocm_memory_rsp *rsp)
 {
+	const struct vcs_thunk_ops *ops = ctx->thunk->ops;
 	struct vcs_rocm_memory *mem;
+	uint64_t gpu_addr;
+	void *start;
 	int ret;
 
 	if (!size)
@@ -187,12 +190,17 @@ static int map(struct vcs_rocm *ctx, const struct request *req, uint64_t addr,
 		return ret;
 	if (!mem->registered)
 		return -EINVAL;
-	ret = ctx->thunk->ops->map_to_nodes(ctx->thunk, mem->res->base.win.addr,
-					    nodes, nr_nodes);
-	/* The GPU sees it where the window is. */
-	if (!ret)
-		rsp->alternate_vagpu = htole64(addr);
-	return ret;
+	start = mem->res->base.win.addr;
+	ret = ops->map_to_nodes(ctx->thunk, start, nodes, nr_nodes, &gpu_addr);
+	if (ret)
+		return ret;
+	/* The client has put addresses of ALLOC to use before it maps them. */
+	if (mem->allocated && gpu_addr != (uintptr_t)start) {
+		ops->unmap(ctx->thunk, start);
+		return -EOPNOTSUPP;
+	}
+	rsp->alternate_vagpu = htole64(gpu_addr + (addr - (uintptr_t)start));
+	return 0;
 }
 
 static int do_map_nodes(struct vcs_rocm *ctx, const struct request *req,

@@ -178,6 +178,28 @@ struct vcs_thunk_access {
 	uint64_t checksum;
 };
 
+/**
+ * struct vcs_thunk_queue - a queue of AQL packets
+ * @node: the GPU
+ * @percentage: of its time that the queue may have, 0 to 100
+ * @priority: HSA_QUEUE_PRIORITY, -3 to 3
+ * @ring: address of the packets
+ * @ring_size: bytes of them, a power of two
+ * @write_ptr: address of the index of the next packet to be written
+ * @read_ptr: address of the index of the next packet to be read
+ *
+ * All addresses are in memory that is registered and mapped to @node.
+ */
+struct vcs_thunk_queue {
+	uint32_t node;
+	uint32_t percentage;
+	int32_t priority;
+	uint64_t ring;
+	uint64_t ring_size;
+	uint64_t write_ptr;
+	uint64_t read_ptr;
+};
+
 struct vcs_thunk;
 
 /*
@@ -235,12 +257,28 @@ struct vcs_thunk_ops {
 	 */
 	void (*deregister)(struct vcs_thunk *t, void *addr);
 
-	/* Let nodes access a registered range, all of it. They add up. */
+	/*
+	 * Let nodes access a registered range, all of it. They add up. The GPU
+	 * has it at @gpu_addr; without SVM that may not be @addr.
+	 */
 	int (*map_to_nodes)(struct vcs_thunk *t, void *addr,
-			    const uint32_t *nodes, uint32_t nr_nodes);
+			    const uint32_t *nodes, uint32_t nr_nodes,
+			    uint64_t *gpu_addr);
 
 	/* Of all nodes; what is not mapped stays so. */
 	int (*unmap)(struct vcs_thunk *t, void *addr);
+
+	/*
+	 * The memory of a queue stays registered and mapped until the queue is
+	 * destroyed. After an error of destroy_queue() it is taken away all the
+	 * same.
+	 */
+	int (*create_queue)(struct vcs_thunk *t,
+			    const struct vcs_thunk_queue *queue, uint64_t *id);
+	int (*destroy_queue)(struct vcs_thunk *t, uint64_t id);
+
+	/* The guest has stored @value to the doorbell of the queue. */
+	void (*ring_doorbell)(struct vcs_thunk *t, uint64_t id, uint64_t value);
 
 	/* NULL unless the GPU is simulated. */
 	int (*access)(struct vcs_thunk *t, struct vcs_thunk_access *access);

@@ -421,7 +421,7 @@ static void sim_deregister(struct vcs_thunk *t, void *addr)
 }
 
 static int sim_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
-		   uint32_t nr_nodes)
+		   uint32_t nr_nodes, uint64_t *gpu_addr)
 {
 	struct range *r = find_start(to_sim(t), addr);
 	uint32_t i;
@@ -433,6 +433,7 @@ static int sim_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
 			return -EINVAL;
 	if (nr_nodes)
 		r->nodes |= 1U << NODE_GPU;
+	*gpu_addr = r->addr;
 	return 0;
 }
 

@@ -50,6 +50,7 @@ static uint32_t seqno;
 static const struct vcs_thunk_ops *sim_ops;
 static struct vcs_thunk_ops ops;
 static int fail;
+static uint64_t elsewhere;
 static char calls[64];
 
 /* The linker has the server's calls come here: how many may succeed, or -1. */
@@ -104,10 +105,17 @@ static void my_deregister(struct vcs_thunk *t, void *addr)
 }
 
 static int my_map(struct vcs_thunk *t, void *addr, const uint32_t *nodes,
-		  uint32_t nr_nodes)
+		  uint32_t nr_nodes, uint64_t *gpu_addr)
 {
+	int ret;
+
 	called('m');
-	return fail ? fail : sim_ops->map_to_nodes(t, addr, nodes, nr_nodes);
+	if (fail)
+		return fail;
+	ret = sim_ops->map_to_nodes(t, addr, nodes, nr_nodes, gpu_addr);
+	if (!ret)
+		*gpu_addr += elsewhere;
+	return ret;
 }
 
 static int my_unmap(struct vcs_thunk *t, void *addr)
@@ -135,6 +143,7 @@ static int setup_bare(void **state)
 	seqno = 0;
 	shm = NULL;
 	fail = 0;
+	elsewhere = 0;
 	memset(calls, 0, sizeof(calls));
 	limits = defaults;
 	memset(&stats, 0, sizeof(stats));
@@ -1172,6 +1181,26 @@ static void allocated_memory_is_where_it_says(void **state)
 	assert_string_equal(calls, "armudfarmudf");
 }
 
+/* As without SVM. ALLOC has already said where its memory is. */
+static void the_gpu_may_have_it_elsewhere(void **state)
+{
+	uint64_t addr, sum;
+
+	(void)state;
+	elsewhere = 16 * PAGE;
+	assert_int_equal(add(1, 0, 7, PAGE, NULL), 0);
+	addr = userptr(ROCM_2026, 1);
+	assert_int_equal(submit(rocm_register(ROCM_2026, 1, addr, PAGE, 0)), 0);
+	assert_int_equal(map_nodes(ROCM_2026, 1, addr + 8, 100), 0);
+	assert_int_equal(rocm_get64(rsp(), 8), addr + 8 + 16 * PAGE);
+	addr = alloc(ROCM_2026, GPU, PAGE, 5);
+	assert_int_equal(add(2, VGPU_RES_BLOB, 5, PAGE, NULL), 0);
+	assert_int_equal(map_nodes(ROCM_2026, 2, addr, PAGE), -EOPNOTSUPP);
+	assert_int_equal(rocm_get64(rsp(), 8), 0);
+	assert_int_equal(checksum(addr, 1, &sum), -EFAULT);
+	assert_string_equal(calls, "rmarmu");
+}
+
 static void allocations_end_without_a_blob(void **state)
 {
 	uint64_t addr;
@@ -1621,6 +1650,7 @@ static void the_thunk_itself(void **state)
 	struct vcs_thunk_cache cache;
 	struct vcs_thunk_bank bank;
 	uint32_t node, index;
+	uint64_t addr;
 
 	(void)state;
 	for (node = 0; node < 4; node++) {
@@ -1643,11 +1673,12 @@ static void the_thunk_itself(void **state)
 	assert_int_equal(sim_ops->register_memory(thunk, mem + 1, 1, false),
 			 -EEXIST);
 	/* By what is inside of it, or not there. */
-	assert_int_equal(sim_ops->map_to_nodes(thunk, mem + 1, &gpu, 1),
-			 -EINVAL);
+	assert_int_equal(sim_ops->map_to_nodes(thunk, mem + 1, &gpu, 1,
+					       &addr), -EINVAL);
 	assert_int_equal(sim_ops->unmap(thunk, mem + 1), -EINVAL);
 	sim_ops->deregister(thunk, mem + 1);
-	assert_int_equal(sim_ops->map_to_nodes(thunk, mem, &gpu, 0), 0);
+	assert_int_equal(sim_ops->map_to_nodes(thunk, mem, &gpu, 0, &addr),
+			 0);
 	assert_int_equal(sim_ops->unmap(thunk, mem), 0);
 	sim_ops->deregister(thunk, mem);
 	assert_int_equal(sim_ops->unmap(thunk, mem), -EINVAL);
@@ -1707,6 +1738,7 @@ int main(void)
 		T(bad_mappings),
 		T(deregistered_memory_is_not_the_gpus),
 		T(allocated_memory_is_where_it_says),
+		T(the_gpu_may_have_it_elsewhere),
 		T(allocations_end_without_a_blob),
 		T(freed_before_the_blob_is_closed),
 		T(allocations_are_aligned),

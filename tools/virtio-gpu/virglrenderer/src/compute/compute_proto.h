@@ -25,7 +25,7 @@
 
 #include <stdint.h>
 
-#define VGPU_PROTO_VERSION      1
+#define VGPU_PROTO_VERSION      2
 /* Largest message on either connection, header included. */
 #define VGPU_PROTO_MAX_MSG      65536
 /* Most descriptors that one message carries. */
@@ -45,6 +45,7 @@ enum vgpu_msg_type {
     VGPU_MSG_RES_MAP = 16,      /* vgpu_msg_res_map, descriptors */
     VGPU_MSG_RES_UNMAP = 17,    /* vgpu_msg_res_unmap */
     VGPU_MSG_SUBMIT = 18,       /* vgpu_msg_submit */
+    VGPU_MSG_DOORBELL = 19,     /* vgpu_msg_doorbell */
     /* context, to QEMU */
     VGPU_MSG_CTX_READY = 32,    /* vgpu_msg_done, one descriptor if status 0 */
     VGPU_MSG_DONE = 33,         /* vgpu_msg_done */
@@ -56,6 +57,8 @@ enum vgpu_msg_type {
  * split; only the last fragment is answered.
  */
 #define VGPU_MSG_F_MORE         (1u << 0)
+/* HELLO of QEMU: it shows doorbells to the guest, and sends DOORBELL. */
+#define VGPU_MSG_F_DOORBELLS    (1u << 1)
 
 struct vgpu_msg_hdr {
     uint32_t type;              /* enum vgpu_msg_type */
@@ -133,6 +136,20 @@ struct vgpu_msg_res_unmap {
     uint32_t reserved;          /* 0 */
 };
 
+/*
+ * The guest has stored to a doorbell, a register of a resource that is one: see
+ * VGPU_DONE_DOORBELLS. Of several stores to the same register QEMU may send only
+ * the last.
+ */
+struct vgpu_msg_doorbell {
+    struct vgpu_msg_hdr hdr;
+    uint32_t res_id;
+    uint32_t offset;            /* in the resource, a multiple of size */
+    uint32_t size;              /* of the store, 4 or 8 */
+    uint32_t reserved;          /* 0 */
+    uint64_t value;
+};
+
 /* Answered when the whole submission has been executed: that is its fence. */
 struct vgpu_msg_submit {
     struct vgpu_msg_hdr hdr;
@@ -141,10 +158,18 @@ struct vgpu_msg_submit {
     uint8_t payload[];
 };
 
+/*
+ * RES_MAP of a VGPU_RES_BLOB: it is no memory but a page of doorbells. The worker
+ * has let go of the descriptor; where the guest maps the blob, QEMU shows it
+ * registers that read as 0 and sends stores as DOORBELL. Never said to a QEMU
+ * that did not set VGPU_MSG_F_DOORBELLS.
+ */
+#define VGPU_DONE_DOORBELLS     (1u << 0)
+
 struct vgpu_msg_done {
     struct vgpu_msg_hdr hdr;
     uint32_t status;            /* 0 or an errno */
-    uint32_t reserved;          /* 0 */
+    uint32_t flags;             /* VGPU_DONE_* */
 };
 
 #endif /* HW_VIRTIO_GPU_COMPUTE_PROTO_H */
