@@ -138,8 +138,8 @@ struct vgpu_msg_res_unmap {
 
 /*
  * The guest has stored to a doorbell, a register of a resource that is one: see
- * VGPU_DONE_DOORBELLS. Of several stores to the same register QEMU may send only
- * the last.
+ * VGPU_DONE_DOORBELLS. Of several stores to the same register QEMU may send
+ * only the last.
  */
 struct vgpu_msg_doorbell {
     struct vgpu_msg_hdr hdr;
@@ -159,10 +159,10 @@ struct vgpu_msg_submit {
 };
 
 /*
- * RES_MAP of a VGPU_RES_BLOB: it is no memory but a page of doorbells. The worker
- * has let go of the descriptor; where the guest maps the blob, QEMU shows it
- * registers that read as 0 and sends stores as DOORBELL. Never said to a QEMU
- * that did not set VGPU_MSG_F_DOORBELLS.
+ * RES_MAP of a VGPU_RES_BLOB: it is no memory but a page of doorbells. The
+ * worker has let go of the descriptor; where the guest maps the blob, QEMU
+ * shows it registers that read as 0 and sends stores as DOORBELL. Never said to
+ * a QEMU that did not set VGPU_MSG_F_DOORBELLS.
  */
 #define VGPU_DONE_DOORBELLS     (1u << 0)
 
