@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every process of the server knows; settled before the first fork()
+ * What every process of the server knows; settled before the first context
  */
 #ifndef VCS_CONFIG_H
 #define VCS_CONFIG_H
@@ -32,6 +32,7 @@ struct vcs_service;
  * @scratch: directory that the server made for the workers' private ones
  * @build_timeout_ms: how long a compile may take, in milliseconds
  * @limits: of each context
+ * @doorbells: QEMU shows doorbells to the guest, settled by its HELLO
  * @cgroup: --cgroup, or NULL
  * @memory_max: bytes of a context's cgroup
  * @pids_max: processes and threads of a context's cgroup
@@ -52,6 +53,7 @@ struct vcs_config {
 	char scratch[PATH_MAX];
 	int build_timeout_ms;
 	struct vcs_limits limits;
+	bool doorbells;
 	const char *cgroup;
 	uint64_t memory_max;
 	unsigned int pids_max;

@@ -5,6 +5,7 @@
 #ifndef VCS_CONTEXT_H
 #define VCS_CONTEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,20 @@ struct vcs_resource_info {
 	uint32_t flags;
 	uint64_t blob_id;
 	uint64_t size;
+};
+
+/**
+ * struct vcs_doorbell - a store of the guest to a doorbell
+ * @res_id: virtio-gpu resource id
+ * @offset: in the resource, a multiple of @size
+ * @size: of the store, 4 or 8
+ * @value: what was stored
+ */
+struct vcs_doorbell {
+	uint32_t res_id;
+	uint32_t offset;
+	uint32_t size;
+	uint64_t value;
 };
 
 /* All functions that return int return 0 or a negative errno. */
@@ -62,6 +77,19 @@ struct vcs_context_ops {
 	 */
 	int (*submit)(struct vcs_context *ctx, const uint8_t *payload,
 		      size_t len);
+
+	/*
+	 * Is this resource, which was just added, no memory but doorbells? NULL:
+	 * none ever is.
+	 */
+	bool (*is_doorbells)(struct vcs_context *ctx, uint32_t res_id);
+
+	/*
+	 * The guest has rung one. -EBADMSG: only somebody who does not keep
+	 * track of what is_doorbells() has said sends it.
+	 */
+	int (*doorbell)(struct vcs_context *ctx,
+			const struct vcs_doorbell *bell);
 
 	/* Drops everything that the context has. */
 	void (*destroy)(struct vcs_context *ctx);

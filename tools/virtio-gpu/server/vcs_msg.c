@@ -128,7 +128,9 @@ static int check_size(const struct vcs_msg *msg, size_t size, unsigned int fds)
 
 int vcs_msg_check_control(const struct vcs_msg *msg)
 {
-	if (check_hdr(msg, 0))
+	if (check_hdr(msg, VGPU_MSG_F_DOORBELLS))
+		return -EBADMSG;
+	if (msg->hdr.flags && msg->hdr.type != VGPU_MSG_HELLO)
 		return -EBADMSG;
 
 	switch (msg->hdr.type) {
@@ -163,6 +165,18 @@ static int check_res_map(const struct vcs_msg *msg)
 	       0 : -EBADMSG;
 }
 
+static int check_doorbell(const struct vcs_msg *msg)
+{
+	const struct vgpu_msg_doorbell *bell = &msg->doorbell;
+
+	if (check_size(msg, sizeof(*bell), 0) || bell->hdr.flags ||
+	    bell->reserved)
+		return -EBADMSG;
+	if ((bell->size != 4 && bell->size != 8) || bell->offset % bell->size)
+		return -EBADMSG;
+	return 0;
+}
+
 int vcs_msg_check_context(const struct vcs_msg *msg)
 {
 	if (check_hdr(msg, VGPU_MSG_F_MORE))
@@ -178,6 +192,8 @@ int vcs_msg_check_context(const struct vcs_msg *msg)
 	case VGPU_MSG_SUBMIT:
 		return msg->len >= sizeof(msg->submit) && !msg->nr_fds ?
 		       0 : -EBADMSG;
+	case VGPU_MSG_DOORBELL:
+		return check_doorbell(msg);
 	}
 	return -EBADMSG;
 }
@@ -213,7 +229,7 @@ int vcs_msg_send_fd(int sock, const void *data, size_t len, int fd)
 }
 
 int vcs_msg_send_done(int sock, uint32_t type, uint64_t serial, int error,
-		      int fd)
+		      uint32_t flags, int fd)
 {
 	struct vgpu_msg_done done = {
 		.hdr = {
@@ -222,6 +238,7 @@ int vcs_msg_send_done(int sock, uint32_t type, uint64_t serial, int error,
 			.serial = serial,
 		},
 		.status = (uint32_t)-error,
+		.flags = flags,
 	};
 
 	return vcs_msg_send_fd(sock, &done, sizeof(done), fd);

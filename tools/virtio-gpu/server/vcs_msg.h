@@ -29,6 +29,7 @@ struct vcs_msg {
 		struct vgpu_msg_res_map res_map;
 		struct vgpu_msg_res_unmap res_unmap;
 		struct vgpu_msg_submit submit;
+		struct vgpu_msg_doorbell doorbell;
 	};
 };
 
@@ -64,9 +65,12 @@ int vcs_msg_check_context(const struct vcs_msg *msg);
  */
 int vcs_msg_send_fd(int sock, const void *data, size_t len, int fd);
 
-/* VGPU_MSG_CTX_READY or VGPU_MSG_DONE; @error is 0 or negative, @fd may be -1. */
+/*
+ * VGPU_MSG_CTX_READY or VGPU_MSG_DONE; @error is 0 or negative, @flags are
+ * VGPU_DONE_*, @fd may be -1.
+ */
 int vcs_msg_send_done(int sock, uint32_t type, uint64_t serial, int error,
-		      int fd);
+		      uint32_t flags, int fd);
 
 /* All @len bytes over a blocking stream. */
 int vcs_msg_send_stream(int sock, const void *data, size_t len);

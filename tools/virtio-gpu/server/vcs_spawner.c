@@ -47,7 +47,7 @@ struct context {
 };
 
 struct spawner {
-	const struct vcs_config *cfg;
+	struct vcs_config *cfg;
 	int control;
 	int signals;
 	bool greeted;
@@ -99,6 +99,7 @@ static int do_hello(struct spawner *s)
 		s->cfg->service->get_capset(s->cfg, &answer.capset);
 		s->capset_id = answer.capset.id;
 		answer.hello.nr_capsets = 1;
+		s->cfg->doorbells = s->msg.hdr.flags & VGPU_MSG_F_DOORBELLS;
 		size = sizeof(answer);
 		s->greeted = true;
 	} else {
@@ -173,7 +174,7 @@ static void do_ctx_create(struct spawner *s)
 	if (error)
 		vcs_log_guest("context %u refused: %s",
 			      s->msg.ctx_create.ctx_id, strerror(-error));
-	ret = vcs_msg_send_done(sock, VGPU_MSG_CTX_READY, serial, error,
+	ret = vcs_msg_send_done(sock, VGPU_MSG_CTX_READY, serial, error, 0,
 				error ? -1 : ctx->children.pidfd);
 	if (ret) {
 		vcs_warn("context %u: cannot answer: %s",
@@ -415,7 +416,7 @@ static int serve(struct spawner *s)
 	return 0;
 }
 
-int vcs_spawner_run(int control, int signals, const struct vcs_config *cfg)
+int vcs_spawner_run(int control, int signals, struct vcs_config *cfg)
 {
 	struct spawner *s = calloc(1, sizeof(*s));
 	int ret;

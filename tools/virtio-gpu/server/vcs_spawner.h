@@ -10,9 +10,9 @@
 /*
  * Serve QEMU on @control until it closes it, or until @signals, a signalfd for
  * vcs_signals_block(), has SIGINT or SIGTERM; SIGUSR1 there has it tell what it
- * has. No process of a context is left when it returns: 0, or a negative errno
- * when the connection broke.
+ * has. What QEMU says of itself goes to @cfg. No process of a context is left
+ * when it returns: 0, or a negative errno when the connection broke.
  */
-int vcs_spawner_run(int control, int signals, const struct vcs_config *cfg);
+int vcs_spawner_run(int control, int signals, struct vcs_config *cfg);
 
 #endif /* VCS_SPAWNER_H */

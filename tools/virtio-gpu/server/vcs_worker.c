@@ -48,10 +48,10 @@ struct worker {
 	uint8_t payload[VGPU_PROTO_MAX_SUBMIT] __attribute__((aligned(8)));
 };
 
-static int done(struct worker *w, int error)
+static int done(struct worker *w, int error, uint32_t flags)
 {
 	return vcs_msg_send_done(w->sock, VGPU_MSG_DONE, w->req.hdr.serial,
-				 error, -1);
+				 error, flags, -1);
 }
 
 static int begin_res_map(struct worker *w)
@@ -92,6 +92,14 @@ static int end_res_map(struct worker *w)
 	return ret;
 }
 
+static bool is_doorbells(const struct worker *w)
+{
+	const struct vcs_context_ops *ops = w->ctx->ops;
+
+	return ops->is_doorbells &&
+	       ops->is_doorbells(w->ctx, w->req.info.res_id);
+}
+
 /* Every fragment is mapped as it comes, so its descriptors are closed at once. */
 static int do_res_map(struct worker *w, bool first)
 {
@@ -126,7 +134,8 @@ static int do_res_map(struct worker *w, bool first)
 			      req->info.res_id,
 			      (unsigned long long)req->info.size,
 			      strerror(-req->error));
-	return done(w, req->error);
+	return done(w, req->error, !req->error && is_doorbells(w) ?
+		    VGPU_DONE_DOORBELLS : 0);
 }
 
 static int do_submit(struct worker *w, bool first)
@@ -155,7 +164,23 @@ static int do_submit(struct worker *w, bool first)
 	if (!req->error)
 		req->error = w->ctx->ops->submit(w->ctx, w->payload,
 						  req->len);
-	return done(w, req->error);
+	return done(w, req->error, 0);
+}
+
+/* Not answered: a store of the guest does not wait. */
+static int do_doorbell(struct worker *w)
+{
+	const struct vgpu_msg_doorbell *msg = &w->msg.doorbell;
+	const struct vcs_doorbell bell = {
+		.res_id = msg->res_id,
+		.offset = msg->offset,
+		.size = msg->size,
+		.value = msg->value,
+	};
+
+	if (!w->ctx->ops->doorbell)
+		return -EBADMSG;
+	return w->ctx->ops->doorbell(w->ctx, &bell);
 }
 
 static int do_message(struct worker *w)
@@ -179,10 +204,12 @@ static int do_message(struct worker *w)
 		return do_res_map(w, first);
 	case VGPU_MSG_SUBMIT:
 		return do_submit(w, first);
+	case VGPU_MSG_DOORBELL:
+		return do_doorbell(w);
 	default:	/* RES_UNMAP, as checked */
 		ret = w->ctx->ops->remove_resource(w->ctx,
 						   w->msg.res_unmap.res_id);
-		return done(w, ret);
+		return done(w, ret, 0);
 	}
 }
 

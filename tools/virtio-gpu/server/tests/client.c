@@ -199,7 +199,8 @@ void send_msg(int sock, void *msg, size_t size, const int *fds, int nr_fds)
 				       (unsigned int)nr_fds, 0), size);
 }
 
-uint32_t recv_done(int sock, uint32_t type, uint64_t serial, int *fd)
+static struct vgpu_msg_done recv_any_done(int sock, uint32_t type,
+					  uint64_t serial, int *fd)
 {
 	struct pollfd pfd = { .fd = sock, .events = POLLIN };
 	struct vgpu_msg_done done;
@@ -225,6 +226,23 @@ uint32_t recv_done(int sock, uint32_t type, uint64_t serial, int *fd)
 	assert_int_equal(cmsg != NULL, fd && !done.status);
 	if (cmsg)
 		memcpy(fd, CMSG_DATA(cmsg), sizeof(*fd));
+	return done;
+}
+
+uint32_t recv_done(int sock, uint32_t type, uint64_t serial, int *fd)
+{
+	struct vgpu_msg_done done = recv_any_done(sock, type, serial, fd);
+
+	assert_int_equal(done.flags, 0);
+	return done.status;
+}
+
+uint32_t recv_done_flags(int sock, uint64_t serial, uint32_t *flags)
+{
+	struct vgpu_msg_done done = recv_any_done(sock, VGPU_MSG_DONE, serial,
+						  NULL);
+
+	*flags = done.flags;
 	return done.status;
 }
 

@@ -99,6 +99,8 @@ int server_stop(struct server *s);
 void send_msg(int sock, void *msg, size_t size, const int *fds, int nr_fds);
 /* Next message on a context's connection; its status. */
 uint32_t recv_done(int sock, uint32_t type, uint64_t serial, int *fd);
+/* The same of a request that may be told flags (VGPU_DONE_*). */
+uint32_t recv_done_flags(int sock, uint64_t serial, uint32_t *flags);
 /* The connection has ended. */
 void expect_eof(int sock);
 /* A process is dead. */

@@ -256,6 +256,10 @@ static void header_form(void **state)
 	hdr.flags = VGPU_MSG_F_MORE;
 	assert_int_equal(check(vcs_msg_check_control, &hdr, sizeof(hdr), 0),
 			 -EBADMSG);
+	/* Of HELLO only. */
+	hdr.flags = VGPU_MSG_F_DOORBELLS;
+	assert_int_equal(check(vcs_msg_check_control, &hdr, sizeof(hdr), 0),
+			 -EBADMSG);
 	hdr = good;
 	/* Of the other connection, the other direction, or of nobody. */
 	hdr.type = VGPU_MSG_RES_UNMAP;
@@ -282,6 +286,12 @@ static void hello_form(void **state)
 	assert_int_equal(check(vcs_msg_check_control, &m, sizeof(m), 0), 0);
 	assert_int_equal(check(vcs_msg_check_control, &m, sizeof(m), 1),
 			 -EBADMSG);
+	m.hdr.flags = VGPU_MSG_F_DOORBELLS;
+	assert_int_equal(check(vcs_msg_check_control, &m, sizeof(m), 0), 0);
+	m.hdr.flags = VGPU_MSG_F_DOORBELLS << 1;
+	assert_int_equal(check(vcs_msg_check_control, &m, sizeof(m), 0),
+			 -EBADMSG);
+	m.hdr.flags = 0;
 	m.nr_capsets = 1;
 	assert_int_equal(check(vcs_msg_check_control, &m, sizeof(m), 0),
 			 -EBADMSG);
@@ -389,30 +399,86 @@ static void submit_form(void **state)
 			       0), -EBADMSG);
 }
 
+static void doorbell_form(void **state)
+{
+	const struct vgpu_msg_doorbell good = {
+		.hdr = {
+			.type = VGPU_MSG_DOORBELL,
+			.size = sizeof(good),
+		},
+		.res_id = 1,
+		.offset = 16,
+		.size = 8,
+		.value = UINT64_MAX,
+	};
+	static const struct {
+		uint32_t size, offset;
+		int ret;
+	} stores[] = {
+		{ 8, 0, 0 }, { 8, 8184, 0 }, { 4, 4, 0 }, { 4, 8, 0 },
+		{ 8, 0xfffffff8, 0 }, { 8, 4, -EBADMSG }, { 4, 2, -EBADMSG },
+		{ 8, 1, -EBADMSG }, { 0, 0, -EBADMSG }, { 2, 0, -EBADMSG },
+		{ 16, 0, -EBADMSG }, { UINT32_MAX, 0, -EBADMSG },
+	};
+	struct vgpu_msg_doorbell m;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(stores) / sizeof(stores[0]); i++) {
+		m = good;
+		m.size = stores[i].size;
+		m.offset = stores[i].offset;
+		assert_int_equal(check(vcs_msg_check_context, &m, sizeof(m), 0),
+				 stores[i].ret);
+	}
+	m = good;
+	assert_int_equal(check(vcs_msg_check_context, &m, sizeof(m), 1),
+			 -EBADMSG);
+	m.reserved = 1;
+	assert_int_equal(check(vcs_msg_check_context, &m, sizeof(m), 0),
+			 -EBADMSG);
+	m = good;
+	m.hdr.flags = VGPU_MSG_F_MORE;
+	assert_int_equal(check(vcs_msg_check_context, &m, sizeof(m), 0),
+			 -EBADMSG);
+	m = good;
+	m.hdr.size -= 8;
+	assert_int_equal(check(vcs_msg_check_context, &m, sizeof(m) - 8, 0),
+			 -EBADMSG);
+	/* Not on the control connection. */
+	m = good;
+	assert_int_equal(check(vcs_msg_check_control, &m, sizeof(m), 0),
+			 -EBADMSG);
+}
+
 static void done_carries_status_and_descriptor(void **state)
 {
 	struct vgpu_msg_done *done = (void *)msg.data;
 
 	(void)state;
 	assert_int_equal(vcs_msg_send_done(pair[0], VGPU_MSG_DONE, 77, -E2BIG,
-					   -1), 0);
+					   0, -1), 0);
 	assert_int_equal(vcs_msg_recv_packet(pair[1], &msg), 1);
 	assert_int_equal(msg.len, sizeof(*done));
 	assert_int_equal(done->hdr.size, sizeof(*done));
 	assert_int_equal(done->hdr.type, VGPU_MSG_DONE);
 	assert_int_equal(done->hdr.serial, 77);
 	assert_int_equal(done->status, E2BIG);
+	assert_int_equal(done->flags, 0);
 	assert_int_equal(msg.nr_fds, 0);
 
 	assert_int_equal(vcs_msg_send_done(pair[0], VGPU_MSG_CTX_READY, 78, 0,
-					   STDERR_FILENO), 0);
+					   VGPU_DONE_DOORBELLS, STDERR_FILENO),
+			 0);
 	assert_int_equal(vcs_msg_recv_packet(pair[1], &msg), 1);
 	assert_int_equal(done->status, 0);
+	assert_int_equal(done->flags, VGPU_DONE_DOORBELLS);
 	assert_int_equal(msg.nr_fds, 1);
 
 	/* Nobody there: an error, no signal. */
 	shutdown(pair[1], SHUT_RDWR);
-	assert_int_equal(vcs_msg_send_done(pair[0], VGPU_MSG_DONE, 1, 0, -1),
+	assert_int_equal(vcs_msg_send_done(pair[0], VGPU_MSG_DONE, 1, 0, 0,
+					   -1),
 			 -EPIPE);
 }
 
@@ -436,6 +502,7 @@ int main(void)
 		cmocka_unit_test(res_map_form),
 		cmocka_unit_test(res_unmap_form),
 		cmocka_unit_test(submit_form),
+		cmocka_unit_test(doorbell_form),
 		PACKET(done_carries_status_and_descriptor),
 	};
 

@@ -30,6 +30,28 @@ static struct vcs_stats stats;
 static int sock, server_sock, served;
 static struct memory mem;
 
+/* A context that has doorbells, as COMPUTE has not. */
+#define BELLS	5
+static bool has_doorbells;
+static struct vcs_context_ops bell_ops;
+static struct vcs_doorbell rung[4];
+static unsigned int nr_rung;
+
+static bool is_doorbells(struct vcs_context *ctx, uint32_t res_id)
+{
+	(void)ctx;
+	return res_id == BELLS;
+}
+
+static int doorbell(struct vcs_context *ctx, const struct vcs_doorbell *bell)
+{
+	(void)ctx;
+	if (bell->res_id != BELLS)
+		return -EBADMSG;
+	rung[nr_rung++ % 4] = *bell;
+	return 0;
+}
+
 static void *serve(void *arg)
 {
 	struct vcs_map_budget budget;
@@ -38,6 +60,12 @@ static void *serve(void *arg)
 	(void)arg;
 	served = vcs_map_budget_init(&budget);
 	ctx = vcs_compute_create(&mock.base, &limits, &stats, &budget);
+	if (has_doorbells) {
+		bell_ops = *ctx->ops;
+		bell_ops.is_doorbells = is_doorbells;
+		bell_ops.doorbell = doorbell;
+		ctx->ops = &bell_ops;
+	}
 	if (!served && ctx)
 		served = vcs_worker_serve(server_sock, ctx, &budget);
 	ctx->ops->destroy(ctx);
@@ -45,13 +73,14 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static int setup(void **state)
+static int start(bool bells)
 {
 	int pair[2];
 
-	(void)state;
 	/* What is provoked here need not be read. */
 	vcs_log_set_level(VCS_LOG_ERROR);
+	has_doorbells = bells;
+	nr_rung = 0;
 	mock_init(&mock);
 	memory_create(&mem, 8);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
@@ -59,6 +88,18 @@ static int setup(void **state)
 	sock = pair[0];
 	server_sock = pair[1];
 	return pthread_create(&thread, NULL, serve, NULL);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return start(false);
+}
+
+static int setup_with_doorbells(void **state)
+{
+	(void)state;
+	return start(true);
 }
 
 /* Closes the connection, returns what the loop returned. */
@@ -324,9 +365,80 @@ static void end_in_the_middle_unmaps(void **state)
 	assert_int_equal(finish(), 0);
 }
 
+static void ring(uint32_t res_id, uint32_t offset, uint64_t value)
+{
+	struct vgpu_msg_doorbell msg = {
+		.hdr = {
+			.type = VGPU_MSG_DOORBELL,
+			.size = sizeof(msg),
+			.serial = 99,
+		},
+		.res_id = res_id,
+		.offset = offset,
+		.size = 8,
+		.value = value,
+	};
+
+	send_msg(sock, &msg, sizeof(msg), NULL, 0);
+}
+
+/* QEMU is told which they are; what it sends then is not answered. */
+static void doorbells_are_rung(void **state)
+{
+	uint32_t flags;
+
+	(void)state;
+	send_map(1, BELLS - 1, 0, page_size(), 1, 0, false);
+	assert_int_equal(done(1), 0);
+	send_map(2, BELLS, 0, page_size(), 1, 0, false);
+	assert_int_equal(recv_done_flags(sock, 2, &flags), 0);
+	assert_int_equal(flags, VGPU_DONE_DOORBELLS);
+	/* Not of one that is refused. */
+	send_map(3, BELLS, 0, page_size(), 1, 0, false);
+	assert_int_equal(done(3), EEXIST);
+	ring(BELLS, 16, 1ULL << 40);
+	ring(BELLS, 4088, 2);
+	nothing_comes();
+	/* The answer is behind both. */
+	send_submit(4, 16, 16, false);
+	assert_int_equal(done(4), EINVAL);
+	assert_int_equal(nr_rung, 2);
+	assert_int_equal(rung[0].res_id, BELLS);
+	assert_int_equal(rung[0].offset, 16);
+	assert_int_equal(rung[0].size, 8);
+	assert_int_equal(rung[0].value, 1ULL << 40);
+	assert_int_equal(rung[1].offset, 4088);
+	assert_int_equal(finish(), 0);
+}
+
+static void doorbell_of_what_is_none(void **state)
+{
+	(void)state;
+	ring(BELLS + 1, 0, 1);
+	broken();
+}
+
+static void doorbell_where_there_are_none(void **state)
+{
+	(void)state;
+	ring(BELLS, 0, 1);
+	broken();
+}
+
+static void doorbell_between_fragments(void **state)
+{
+	(void)state;
+	send_map(1, 1, 0, 4 * page_size(), 2, 0, true);
+	ring(BELLS, 0, 1);
+	expect_eof(sock);
+	assert_int_equal(finish(), -EBADMSG);
+	assert_int_equal(nr_rung, 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
+#define D(f) cmocka_unit_test_setup(f, setup_with_doorbells)
 	const struct CMUnitTest tests[] = {
 		T(fragments_are_answered_once),
 		T(answers_come_in_order),
@@ -342,6 +454,10 @@ int main(void)
 		T(submission_longer_than_it_says),
 		T(submission_shorter_than_it_says),
 		T(end_in_the_middle_unmaps),
+		D(doorbells_are_rung),
+		D(doorbell_of_what_is_none),
+		T(doorbell_where_there_are_none),
+		D(doorbell_between_fragments),
 	};
 
 	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
