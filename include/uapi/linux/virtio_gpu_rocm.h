@@ -766,19 +766,21 @@ enum virtio_gpu_rocm_queue_type {
 /**
  * struct virtio_gpu_rocm_queue - QUEUE
  * @hdr: header
- * @queue_id: DESTROY: opaque, as CREATE gave it
+ * @queue_id: DESTROY: opaque, as CREATE gave it, where @res_id is 0
  * @create: CREATE: @type is VIRTIO_GPU_ROCM_QUEUE_COMPUTE_AQL; @addr, @size: the
  *	packets; @write_ptr, @read_ptr: where their indices are; @event and
  *	@queue_resource mean nothing here
+ * @update: UPDATE: @queue_id means nothing here; the others as of @create
  * @blob_id: CREATE: of the queue's blob, VIRTGPU_BLOB_MEM_HOST3D of the size of
  *	@create and not mappable, which the client makes next; the queue ends
  *	with it, which is all that released clients do to destroy one
  * @rw_ptr_blob_id: CREATE: of a blob of both indices, for other types of queues
  * @doorbell_blob_id: CREATE: of a mappable blob of VIRTIO_GPU_ROCM_DOORBELL_SIZE,
  *	with the doorbells of all queues of this node; 0: there is one
- * @res_id: CREATE: that @write_ptr and @read_ptr are in, DESTROY: the queue's
+ * @res_id: CREATE: that @write_ptr and @read_ptr are in, DESTROY, UPDATE: the
+ *	queue's
  * @type: enum virtio_gpu_rocm_queue_type
- * @queue_mem_res_id: CREATE: that @addr is in
+ * @queue_mem_res_id: CREATE, UPDATE: that @addr is in
  * @pad: 0
  */
 struct virtio_gpu_rocm_queue {
@@ -800,6 +802,14 @@ struct virtio_gpu_rocm_queue {
 			__le64 write_ptr;
 			__le64 read_ptr;
 		} create;
+		struct {
+			__le64 queue_id;
+			__le32 percentage;
+			__le32 pad;
+			__le64 priority;
+			__le64 addr;
+			__le64 size;
+		} update;
 	};
 	__le64 blob_id;
 	__le64 rw_ptr_blob_id;

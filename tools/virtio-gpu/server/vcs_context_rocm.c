@@ -28,6 +28,7 @@ _Static_assert(sizeof(struct virtio_gpu_rocm_event) == 104 &&
 	       "as the clients send it");
 _Static_assert(sizeof(struct virtio_gpu_rocm_queue) == 136 &&
 	       offsetof(struct virtio_gpu_rocm_queue, create.read_ptr) == 88 &&
+	       offsetof(struct virtio_gpu_rocm_queue, update.size) == 48 &&
 	       offsetof(struct virtio_gpu_rocm_queue, type) == 124,
 	       "as the clients send it");
 _Static_assert(sizeof(struct virtio_gpu_rocm_event_rsp) == 80 &&
@@ -442,7 +443,7 @@ static int find_nodes(struct vcs_rocm *ctx)
 
 struct vcs_context *vcs_rocm_create(struct vcs_thunk *thunk,
 				    const struct vcs_limits *limits,
-				    struct vcs_stats *stats,
+				    bool doorbells, struct vcs_stats *stats,
 				    struct vcs_map_budget *budget)
 {
 	struct vcs_rocm *ctx = calloc(1, sizeof(*ctx));
@@ -452,6 +453,7 @@ struct vcs_context *vcs_rocm_create(struct vcs_thunk *thunk,
 		return NULL;
 	ctx->base.ops = &rocm_ops;
 	ctx->thunk = thunk;
+	ctx->has_doorbells = doorbells;
 	vcs_resources_init(&ctx->resources, limits, stats, budget);
 	ret = find_nodes(ctx);
 	if (ret) {

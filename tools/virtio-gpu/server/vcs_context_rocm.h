@@ -11,13 +11,14 @@
 #include "vcs_thunk.h"
 
 /*
- * Counts in @stats, takes mappings from @budget; @thunk stays the caller's and
+ * Counts in @stats, takes mappings from @budget; @doorbells: QEMU shows them to
+ * the guest, without which there are no queues. @thunk stays the caller's and
  * outlives it. There can be one in a process. NULL when out of memory, the
  * arena's addresses are in use, or the thunk does not answer.
  */
 struct vcs_context *vcs_rocm_create(struct vcs_thunk *thunk,
 				    const struct vcs_limits *limits,
-				    struct vcs_stats *stats,
+				    bool doorbells, struct vcs_stats *stats,
 				    struct vcs_map_budget *budget);
 
 #endif /* VCS_CONTEXT_ROCM_H */

@@ -59,6 +59,7 @@ struct vcs_rocm_memory {
  * struct vcs_rocm - the context
  * @base: what the worker sees
  * @thunk: what it works on
+ * @has_doorbells: QEMU shows them to the guest
  * @sys: the thunk's nodes
  * @gpus: those that are GPUs
  * @nr_gpus: number of @gpus
@@ -71,6 +72,7 @@ struct vcs_rocm_memory {
 struct vcs_rocm {
 	struct vcs_context base;
 	struct vcs_thunk *thunk;
+	bool has_doorbells;
 	struct vcs_thunk_system sys;
 	uint32_t gpus[VCS_THUNK_MAX_NODES];
 	uint32_t nr_gpus;

@@ -55,7 +55,8 @@ static int worker(int sock, int compiler, const struct vcs_config *cfg,
 	ret = vcs_map_budget_init(&budget);
 	if (ret)
 		goto out;
-	ctx = vcs_rocm_create(thunk, &cfg->limits, stats, &budget);
+	ctx = vcs_rocm_create(thunk, &cfg->limits, cfg->doorbells, stats,
+			      &budget);
 	if (!ctx) {
 		ret = -EIO;
 		goto out;

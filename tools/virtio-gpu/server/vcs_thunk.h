@@ -277,10 +277,26 @@ struct vcs_thunk_ops {
 			    const struct vcs_thunk_queue *queue, uint64_t *id);
 	int (*destroy_queue)(struct vcs_thunk *t, uint64_t id);
 
+	/*
+	 * Change @percentage, @priority, @ring and @ring_size; the rest of
+	 * @queue is as it was. NULL: a queue does not change.
+	 */
+	int (*update_queue)(struct vcs_thunk *t, uint64_t id,
+			    const struct vcs_thunk_queue *queue);
+
 	/* The guest has stored @value to the doorbell of the queue. */
 	void (*ring_doorbell)(struct vcs_thunk *t, uint64_t id, uint64_t value);
 
-	/* NULL unless the GPU is simulated. */
+	/* The following are NULL unless the GPU is simulated. */
+
+	/*
+	 * Take packets from queues, a bounded number. Returns after how many
+	 * milliseconds it wants to be called again, or -1: only when another
+	 * function has been called. @error is the errno of a queue that has
+	 * stopped since the last call, or 0.
+	 */
+	int (*run)(struct vcs_thunk *t, int *error);
+
 	int (*access)(struct vcs_thunk *t, struct vcs_thunk_access *access);
 };
 

@@ -169,7 +169,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (ram < 0)
 		open_files();
 	thunk = vcs_thunk_sim_open();
-	ctx = thunk ? vcs_rocm_create(thunk, &limits, &stats, &budget) : NULL;
+	ctx = thunk ? vcs_rocm_create(thunk, &limits, true, &stats, &budget) :
+	      NULL;
 	shm = ctx ? add(ctx, &budget, &info) : NULL;
 	if (!shm)
 		abort();

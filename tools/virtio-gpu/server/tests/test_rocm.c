@@ -160,7 +160,7 @@ static int setup_bare(void **state)
 	ops.alloc = my_alloc;
 	ops.free = my_free;
 	thunk->ops = &ops;
-	ctx = vcs_rocm_create(thunk, &limits, &stats, &budget);
+	ctx = vcs_rocm_create(thunk, &limits, true, &stats, &budget);
 	return !ctx;
 }
 
@@ -836,19 +836,19 @@ static void thunks_that_fail(void **state)
 	vcs_log_set_level(VCS_LOG_ANSWER);
 	ctx->ops->destroy(ctx);
 	ops.system = two_hundred_nodes;
-	assert_null(vcs_rocm_create(thunk, &limits, &stats, &budget));
+	assert_null(vcs_rocm_create(thunk, &limits, true, &stats, &budget));
 	fail = 0;
-	assert_null(vcs_rocm_create(thunk, &limits, &stats, &budget));
+	assert_null(vcs_rocm_create(thunk, &limits, true, &stats, &budget));
 	ops.system = sim_ops->system;
 	ops.node = bad_node;
 	fail = -EIO;
-	assert_null(vcs_rocm_create(thunk, &limits, &stats, &budget));
+	assert_null(vcs_rocm_create(thunk, &limits, true, &stats, &budget));
 	ops.node = no_gpu;
 	fail = 0;
-	ctx = vcs_rocm_create(thunk, &limits, &stats, &budget);
+	ctx = vcs_rocm_create(thunk, &limits, true, &stats, &budget);
 	assert_non_null(ctx);
 	/* The addresses are taken. */
-	other = vcs_rocm_create(thunk, &limits, &stats, &budget);
+	other = vcs_rocm_create(thunk, &limits, true, &stats, &budget);
 	assert_null(other);
 	assert_int_equal(add(SHM_ID, VGPU_RES_BLOB, 0, SHM_SIZE, &shm), 0);
 	assert_int_equal(submit(rocm_query(0, 0)), -ENODEV);
@@ -1628,11 +1628,11 @@ static void out_of_memory(void **state)
 	STARVE(1, submit(rocm_query_list(9, GPU, 3, 32)));
 	ctx->ops->destroy(ctx);
 	memory_left = 0;
-	ctx = vcs_rocm_create(thunk, &limits, &stats, &budget);
+	ctx = vcs_rocm_create(thunk, &limits, true, &stats, &budget);
 	assert_null(ctx);
 	assert_null(vcs_thunk_sim_open());
 	memory_left = -1;
-	ctx = vcs_rocm_create(thunk, &limits, &stats, &budget);
+	ctx = vcs_rocm_create(thunk, &limits, true, &stats, &budget);
 	assert_non_null(ctx);
 	for (i = 0; i < 2; i++) {
 		memory_left = i ? -1 : 0;

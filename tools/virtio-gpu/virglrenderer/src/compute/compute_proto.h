@@ -139,7 +139,7 @@ struct vgpu_msg_res_unmap {
 /*
  * The guest has stored to a doorbell, a register of a resource that is one: see
  * VGPU_DONE_DOORBELLS. Of several stores to the same register QEMU may send
- * only the last.
+ * only the last. This is the one request that is not answered.
  */
 struct vgpu_msg_doorbell {
     struct vgpu_msg_hdr hdr;
