@@ -71,6 +71,7 @@ static struct {
    uint32_t nr_capsets;
    atomic_uint ready_status;
    atomic_bool ready_without_pidfd;
+   atomic_uint ready_flags;
    atomic_bool deaf;            /* does not read what is for workers */
    atomic_uint map_status;
    atomic_uint unmap_status;
@@ -110,6 +111,7 @@ enum breach {
    BREACH_SIZE,
    BREACH_SHORT,
    BREACH_FLAGS,
+   BREACH_DOORBELLS,
    BREACH_FD,
    BREACH_UNASKED,
    BREACH_EOF,
@@ -146,6 +148,7 @@ send_done(struct worker *w, uint32_t type, uint64_t serial, uint32_t status, int
    struct vgpu_msg_done done = {
       .hdr = { .type = type, .size = sizeof(done), .serial = serial },
       .status = status,
+      .flags = type == VGPU_MSG_CTX_READY ? server.ready_flags : 0,
    };
    size_t size = sizeof(done);
 
@@ -164,6 +167,9 @@ send_done(struct worker *w, uint32_t type, uint64_t serial, uint32_t status, int
       break;
    case BREACH_FLAGS:
       done.hdr.flags = VGPU_MSG_F_MORE;
+      break;
+   case BREACH_DOORBELLS: /* nobody has asked for them */
+      done.flags = VGPU_DONE_DOORBELLS;
       break;
    case BREACH_FD:
       fd = server.wake_fd;
@@ -818,6 +824,10 @@ START_TEST(compute_context_refused)
    ck_assert_int_ne(virgl_renderer_context_create_with_flags(
                        1, VIRTGPU_DRM_CAPSET_COMPUTE, 0, NULL), 0);
    server.ready_without_pidfd = false;
+   server.ready_flags = VGPU_DONE_DOORBELLS;
+   ck_assert_int_ne(virgl_renderer_context_create_with_flags(
+                       1, VIRTGPU_DRM_CAPSET_COMPUTE, 0, NULL), 0);
+   server.ready_flags = 0;
    context_create(1);
 }
 END_TEST

@@ -478,8 +478,10 @@ compute_context_recv(struct compute_context *ctx, struct vgpu_msg_done *done, in
       }
    }
 
+   /* Our HELLO has no VGPU_MSG_F_DOORBELLS: there is nothing to be said with done->flags. */
    if (len == sizeof(*done) && done->hdr.size == sizeof(*done) && !done->hdr.flags &&
-       !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && nr_fds <= (fd ? 1 : 0)) {
+       !done->flags && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
+       nr_fds <= (fd ? 1 : 0)) {
       if (nr_fds)
          *fd = fds[0];
       return 0;
