@@ -257,6 +257,8 @@ void rocm_close(struct rocm_client *c)
 		munmap(c->shmem, c->shmem_size);
 	if (c->reserved)
 		munmap((void *)(uintptr_t)c->vm_start, c->vm_size);
+	else if (c->doorbells)
+		munmap(c->doorbells, ROCM_DOORBELLS_SIZE);
 	if (c->fd >= 0)
 		close(c->fd);
 	while ((reg = LIST_FIRST(&c->regs))) {
@@ -273,6 +275,8 @@ void rocm_forget(const struct rocm_client *c)
 		munmap(c->shmem, c->shmem_size);
 	if (c->reserved)
 		munmap((void *)(uintptr_t)c->vm_start, c->vm_size);
+	else if (c->doorbells)
+		munmap(c->doorbells, ROCM_DOORBELLS_SIZE);
 	close(c->fd);
 }
 
@@ -455,6 +459,21 @@ int rocm_query(struct rocm_client *c, uint32_t type, uint64_t arg,
 
 	rocm_put32(req.bytes, ROCM_QUERY_TYPE, type);
 	rocm_put64(req.bytes, ROCM_QUERY_ARGS, arg);
+	return rocm_call(c, ROCM_QUERY, &req, rsp);
+}
+
+int rocm_query_list(struct rocm_client *c, uint32_t type, uint32_t node,
+		    uint32_t count, uint32_t size, struct rocm_rsp *rsp)
+{
+	struct rocm_req req = { .size = ROCM_QUERY_SIZE };
+
+	if (count > (sizeof(rsp->bytes) - ROCM_QUERY_RSP_SIZE) / size)
+		return -EINVAL;
+	rocm_put32(req.bytes, ROCM_QUERY_TYPE, type);
+	rocm_put32(req.bytes, ROCM_QUERY_NODE, node);
+	rocm_put32(req.bytes, type == ROCM_QUERY_NODE_CACHE_PROP ?
+		   ROCM_QUERY_CACHES : ROCM_QUERY_COUNT, count);
+	rsp->capacity = (ROCM_QUERY_RSP_SIZE + count * size + 7) & ~7U;
 	return rocm_call(c, ROCM_QUERY, &req, rsp);
 }
 
@@ -842,6 +861,226 @@ int rocm_queue(struct rocm_client *c, uint32_t type, uint64_t id,
 	rocm_put64(req.bytes, ROCM_QUEUE_WPTR, id);
 	rocm_put64(req.bytes, ROCM_QUEUE_RPTR, id);
 	return rocm_call(c, ROCM_QUEUE, &req, rsp);
+}
+
+int rocm_event_create(struct rocm_client *c, uint32_t node, uint32_t *id)
+{
+	struct rocm_req req = { .size = ROCM_EVENT_SIZE };
+	struct rocm_rsp rsp = { 0 };
+	int ret;
+
+	rocm_put32(req.bytes, ROCM_EVENT_CREATE_TYPE, 0);
+	rocm_put32(req.bytes, ROCM_EVENT_CREATE_NODE, node);
+	rocm_put32(req.bytes, ROCM_EVENT_TYPE, ROCM_EVENT_CREATE);
+	rocm_put64(req.bytes, ROCM_EVENT_BLOB_ID, ++c->blob_id);
+	ret = rocm_call(c, ROCM_EVENT, &req, &rsp);
+	*id = rocm_get32(rsp.bytes, ROCM_EVENT_RSP_ID);
+	return ret;
+}
+
+int rocm_event_command(struct rocm_client *c, enum rocm_event type,
+		       uint32_t id)
+{
+	struct rocm_req req = { .size = ROCM_EVENT_SIZE };
+	struct rocm_rsp rsp = { 0 };
+
+	rocm_put32(req.bytes, ROCM_EVENT_ID, id);
+	rocm_put32(req.bytes, ROCM_EVENT_TYPE, type);
+	return rocm_call(c, ROCM_EVENT, &req, &rsp);
+}
+
+int rocm_queue_command(struct rocm_client *c,
+		       const struct rocm_queue_args *args,
+		       struct rocm_rsp *rsp)
+{
+	struct rocm_req req = { .size = ROCM_QUEUE_SIZE };
+
+	rocm_put32(req.bytes, ROCM_QUEUE_TYPE, ROCM_QUEUE_CREATE);
+	rocm_put32(req.bytes, ROCM_QUEUE_NODE, args->node);
+	rocm_put32(req.bytes, ROCM_QUEUE_QTYPE, args->type);
+	rocm_put32(req.bytes, ROCM_QUEUE_PERCENT, args->percent);
+	rocm_put64(req.bytes, ROCM_QUEUE_PRIORITY, args->priority);
+	rocm_put64(req.bytes, ROCM_QUEUE_ADDRESS, args->ring);
+	rocm_put64(req.bytes, ROCM_QUEUE_BYTES, args->size);
+	rocm_put64(req.bytes, ROCM_QUEUE_WPTR, args->wptr);
+	rocm_put64(req.bytes, ROCM_QUEUE_RPTR, args->rptr);
+	rocm_put64(req.bytes, ROCM_QUEUE_BLOB_ID, args->blob_id);
+	rocm_put64(req.bytes, ROCM_QUEUE_DOORBELL, args->doorbells_blob_id);
+	rocm_put32(req.bytes, ROCM_QUEUE_RES_ID, args->ptr_res_id);
+	rocm_put32(req.bytes, ROCM_QUEUE_MEM_RES, args->ring_res_id);
+	rsp->capacity = 0;
+	return rocm_call(c, ROCM_QUEUE, &req, rsp);
+}
+
+struct rocm_queue_args rocm_queue_args(struct rocm_client *c, uint32_t node,
+				       const struct rocm_reg *reg,
+				       const void *ring, uint64_t size,
+				       const void *ptrs)
+{
+	return (struct rocm_queue_args){
+		.node = node,
+		.type = ROCM_QUEUE_COMPUTE_AQL,
+		.percent = 100,
+		.ring = rocm_gpu_va(reg, ring),
+		.size = size,
+		.wptr = rocm_gpu_va(reg, ptrs),
+		.rptr = rocm_gpu_va(reg, ptrs) + 8,
+		.ring_res_id = reg->res_id,
+		.ptr_res_id = reg->res_id,
+		.blob_id = ++c->blob_id,
+		.doorbells_blob_id = c->doorbells ? 0 : ++c->blob_id,
+	};
+}
+
+/* Where the clients have it: at the address that the host has, too. */
+static int map_doorbells(struct rocm_client *c, uint64_t blob_id, uint64_t va)
+{
+	uint32_t bo_handle, res_id;
+	void *addr;
+
+	if (va < c->vm_start || va % PAGE ||
+	    va - c->vm_start > c->vm_size - ROCM_DOORBELLS_SIZE)
+		return -EPROTO;
+	/* Without a range of its own the client is beside one that has it. */
+	addr = map_blob(c, blob_id, ROCM_DOORBELLS_SIZE,
+			c->reserved ? (void *)(uintptr_t)va : NULL, &bo_handle,
+			&res_id);
+	if (addr == MAP_FAILED)
+		return -errno;
+	c->doorbells = addr;
+	return 0;
+}
+
+int rocm_queue_create(struct rocm_client *c, uint32_t node,
+		      const struct rocm_reg *reg, void *ring, uint64_t size,
+		      uint64_t *ptrs, struct rocm_queue *q)
+{
+	struct rocm_queue_args args = rocm_queue_args(c, node, reg, ring, size,
+						      ptrs);
+	struct drm_virtgpu_resource_create_blob blob = {
+		.blob_mem = VIRTGPU_BLOB_MEM_HOST3D,
+		.blob_id = args.blob_id,
+		.size = args.size,
+	};
+	struct rocm_rsp rsp;
+	uint64_t offset;
+	int ret;
+
+	ret = rocm_queue_command(c, &args, &rsp);
+	if (ret)
+		return ret;
+	*q = (struct rocm_queue){
+		.ring = ring,
+		.nr_packets = size / ROCM_AQL_SIZE,
+		.wptr = &ptrs[0],
+		.rptr = &ptrs[1],
+		.id = rocm_get64(rsp.bytes, ROCM_QUEUE_RSP_ID),
+	};
+	offset = rocm_get64(rsp.bytes, ROCM_QUEUE_RSP_OFFSET);
+	if (!q->id || offset % 8 || offset > ROCM_DOORBELLS_SIZE - 8)
+		return -EPROTO;
+
+	ret = create_blob(c, &blob);
+	if (ret)
+		return ret;
+	q->bo_handle = blob.bo_handle;
+	q->res_id = blob.res_handle;
+	if (!c->doorbells)
+		ret = map_doorbells(c, args.doorbells_blob_id,
+				    rocm_get64(rsp.bytes,
+					       ROCM_QUEUE_RSP_DOORBELL) -
+				    offset);
+	if (ret) {
+		rocm_gem_close(c, q->bo_handle);
+		return ret;
+	}
+	q->doorbell = (uint64_t *)(c->doorbells + offset);
+	return 0;
+}
+
+int rocm_queue_close(struct rocm_client *c, struct rocm_queue *q)
+{
+	return close_resource(c, q->bo_handle, q->res_id);
+}
+
+int rocm_queue_destroy(struct rocm_client *c, const struct rocm_queue *q)
+{
+	struct rocm_req req = { .size = ROCM_QUEUE_SIZE };
+	struct rocm_rsp rsp = { 0 };
+
+	rocm_put32(req.bytes, ROCM_QUEUE_TYPE, ROCM_QUEUE_DESTROY);
+	rocm_put64(req.bytes, ROCM_QUEUE_ID, q->id);
+	rocm_put32(req.bytes, ROCM_QUEUE_RES_ID, q->res_id);
+	return rocm_call(c, ROCM_QUEUE, &req, &rsp);
+}
+
+/* Of 64 bits that the GPU reads or writes as well. */
+static uint64_t load(const void *at)
+{
+	return le64toh(__atomic_load_n((const uint64_t *)at, __ATOMIC_ACQUIRE));
+}
+
+static void store(void *at, uint64_t value)
+{
+	__atomic_store_n((uint64_t *)at, htole64(value), __ATOMIC_RELEASE);
+}
+
+int rocm_queue_barrier(struct rocm_queue *q, const uint64_t *deps,
+		       unsigned int nr_deps, uint64_t completion)
+{
+	uint64_t index = load(q->wptr);
+	uint8_t *packet;
+	unsigned int i;
+
+	if (nr_deps > ROCM_AQL_NR_DEPS)
+		return -EINVAL;
+	if (index - load(q->rptr) >= q->nr_packets)
+		return -EAGAIN;
+	packet = q->ring + index % q->nr_packets * ROCM_AQL_SIZE;
+	memset(packet + 8, 0, ROCM_AQL_SIZE - 8);
+	for (i = 0; i < nr_deps; i++)
+		rocm_put64(packet, ROCM_AQL_DEP_SIGNAL + 8 * i, deps[i]);
+	rocm_put64(packet, ROCM_AQL_COMPLETION, completion);
+	/* The header is what makes it a packet. */
+	store(packet, ROCM_AQL_BARRIER_AND | ROCM_AQL_BARRIER |
+	      ROCM_AQL_SYSTEM_FENCES);
+	store(q->wptr, index + 1);
+	return 0;
+}
+
+/* By the index of the last packet, as HSA has it. */
+void rocm_queue_ring(struct rocm_queue *q)
+{
+	store(q->doorbell, load(q->wptr) - 1);
+}
+
+uint64_t rocm_queue_done(const struct rocm_queue *q)
+{
+	return load(q->rptr);
+}
+
+void rocm_signal_init(void *signal, int64_t value)
+{
+	memset(signal, 0, ROCM_SIGNAL_SIZE);
+	rocm_put64(signal, ROCM_SIGNAL_KIND, ROCM_SIGNAL_USER);
+	store((uint8_t *)signal + ROCM_SIGNAL_VALUE, value);
+}
+
+int64_t rocm_signal_value(const void *signal)
+{
+	return load((const uint8_t *)signal + ROCM_SIGNAL_VALUE);
+}
+
+int rocm_signal_wait(const void *signal, int64_t value, int ms)
+{
+	int64_t end = now_ms() + ms;
+
+	while (rocm_signal_value(signal) != value) {
+		if (now_ms() > end)
+			return -ETIME;
+		sched_yield();
+	}
+	return 0;
 }
 
 /*

@@ -73,6 +73,16 @@ enum rocm_query {
 	ROCM_QUERY_LAST = 22,
 };
 
+enum rocm_event {
+	ROCM_EVENT_CREATE = 0,
+	ROCM_EVENT_DESTROY = 1,
+	ROCM_EVENT_SET = 2,
+	ROCM_EVENT_RESET = 3,
+	ROCM_EVENT_QUERY_STATE = 4,
+	ROCM_EVENT_WAIT_ON_MULTI = 5,
+	ROCM_EVENT_SET_TRAP = 6,
+};
+
 enum rocm_memory {
 	ROCM_MEMORY_ALLOC = 0,
 	ROCM_MEMORY_MAP_TO_GPU_NODES = 1,
@@ -91,16 +101,34 @@ enum rocm_memory {
 #define ROCM_QUERY_INFO		16	/* struct drm_amdgpu_info */
 #define ROCM_QUERY_TYPE		48
 #define ROCM_QUERY_ARGS		56
+#define ROCM_QUERY_NODE		56
+#define ROCM_QUERY_COUNT	60	/* of NODE_MEM_PROP and NODE_IO_LINK */
+#define ROCM_QUERY_CACHES	64	/* the same of NODE_CACHE_PROP */
 #define ROCM_QUERY_RSP_SIZE	424
 #define ROCM_QUERY_RSP_UNION	8
+
+/* HsaNodeProperties: how much there is of what, 32 bits each, in the response. */
+#define ROCM_NODE_RSP_BANKS	20
+#define ROCM_NODE_RSP_CACHES	24
+#define ROCM_NODE_RSP_LINKS	28
+
+/* The structures of lists, as of August 2025. */
+#define ROCM_BANK_SIZE		32
+#define ROCM_CACHE_SIZE		1056
+#define ROCM_LINK_SIZE		52
 
 /* EVENT: the same, too. */
 #define ROCM_EVENT_SIZE		104
 #define ROCM_EVENT_UNION	16
+#define ROCM_EVENT_TRAP_NODE	48	/* of SET_TRAP */
 #define ROCM_EVENT_TYPE		80
 #define ROCM_EVENT_BLOB_ID	88
 #define ROCM_EVENT_RES_ID	96
 #define ROCM_EVENT_RSP_SIZE	80
+#define ROCM_EVENT_ID		16	/* HsaEvent's, of all but CREATE */
+#define ROCM_EVENT_CREATE_TYPE	16	/* HSA_EVENTTYPE_SIGNAL is 0 */
+#define ROCM_EVENT_CREATE_NODE	20
+#define ROCM_EVENT_RSP_ID	8
 
 /* QUEUE: the request is the same, the response is not. */
 #define ROCM_QUEUE_SIZE		136
@@ -121,6 +149,33 @@ enum rocm_memory {
 #define ROCM_QUEUE_RES_ID	120
 #define ROCM_QUEUE_TYPE		124
 #define ROCM_QUEUE_MEM_RES	128
+#define ROCM_QUEUE_ID		16	/* DESTROY */
+#define ROCM_QUEUE_RSP_ID	8
+#define ROCM_QUEUE_RSP_DOORBELL	48	/* address, and where that is in the blob */
+#define ROCM_QUEUE_RSP_OFFSET	56
+
+enum rocm_queue_type {
+	ROCM_QUEUE_CREATE = 0,
+	ROCM_QUEUE_DESTROY = 1,
+};
+
+#define ROCM_QUEUE_COMPUTE_AQL	21	/* HSA_QUEUE_COMPUTE_AQL */
+#define ROCM_DOORBELLS_SIZE	8192
+
+/* A barrier-AND packet of AQL (HSA's specification, 2.9.7). */
+#define ROCM_AQL_SIZE		64
+#define ROCM_AQL_BARRIER_AND	3	/* type: lowest byte of the header */
+#define ROCM_AQL_BARRIER	(1u << 8)
+#define ROCM_AQL_SYSTEM_FENCES	(2u << 9 | 2u << 11)
+#define ROCM_AQL_DEP_SIGNAL	8
+#define ROCM_AQL_NR_DEPS	5
+#define ROCM_AQL_COMPLETION	56
+
+/* amd_signal_t, which a completion signal of a packet is the address of. */
+#define ROCM_SIGNAL_SIZE	64
+#define ROCM_SIGNAL_KIND	0
+#define ROCM_SIGNAL_USER	1	/* AMD_SIGNAL_KIND_USER */
+#define ROCM_SIGNAL_VALUE	8
 
 /* MEMORY: arguments from 16 on; what follows them is in struct rocm_layout. */
 #define ROCM_ALLOC_NODE		16
@@ -229,6 +284,58 @@ struct rocm_buf {
 	uint32_t res_id;
 };
 
+/**
+ * struct rocm_queue_args - what QUEUE CREATE says
+ * @node: with the GPU
+ * @type: ROCM_QUEUE_COMPUTE_AQL
+ * @percent: of the GPU, 100
+ * @priority: from -3 to 3
+ * @ring: GPU's address of the packets
+ * @size: of all of them, in bytes, a power of two
+ * @wptr: GPU's address of the index of the next packet, of 64 bits
+ * @rptr: that of the first one that is not done
+ * @ring_res_id: resource that @ring is in
+ * @ptr_res_id: resource that @wptr and @rptr are in
+ * @blob_id: of the blob that is the queue
+ * @doorbells_blob_id: of the doorbells' blob, 0 if it has been made
+ */
+struct rocm_queue_args {
+	uint32_t node;
+	uint32_t type;
+	uint32_t percent;
+	int64_t priority;
+	uint64_t ring;
+	uint64_t size;
+	uint64_t wptr;
+	uint64_t rptr;
+	uint32_t ring_res_id;
+	uint32_t ptr_res_id;
+	uint64_t blob_id;
+	uint64_t doorbells_blob_id;
+};
+
+/**
+ * struct rocm_queue - a queue of AQL packets
+ * @ring: its packets
+ * @nr_packets: how many there is room for, a power of two
+ * @wptr: index of the next one
+ * @rptr: index of the first one that is not done, which the GPU writes
+ * @id: what the host calls it
+ * @bo_handle: GEM handle of the blob that it is
+ * @res_id: its resource
+ * @doorbell: its register
+ */
+struct rocm_queue {
+	uint8_t *ring;
+	uint32_t nr_packets;
+	uint64_t *wptr;
+	uint64_t *rptr;
+	uint64_t id;
+	uint32_t bo_handle;
+	uint32_t res_id;
+	uint64_t *doorbell;
+};
+
 struct rocm_transcript;
 
 /**
@@ -249,6 +356,7 @@ struct rocm_transcript;
  * @vm_size: its bytes
  * @reserved: it is
  * @regs: registrations
+ * @doorbells: their blob, NULL before there is a queue
  * @transcript: NULL when none is wanted
  */
 struct rocm_client {
@@ -268,6 +376,7 @@ struct rocm_client {
 	uint64_t vm_size;
 	bool reserved;
 	LIST_HEAD(, rocm_reg) regs;
+	uint8_t *doorbells;
 	struct rocm_transcript *transcript;
 };
 
@@ -309,6 +418,13 @@ int rocm_call(struct rocm_client *c, enum rocm_cmd cmd, struct rocm_req *req,
 /* A query; @arg, if any, is the first of its arguments. */
 int rocm_query(struct rocm_client *c, uint32_t type, uint64_t arg,
 	       struct rocm_rsp *rsp);
+
+/*
+ * NODE_MEM_PROP, NODE_CACHE_PROP or NODE_IO_LINK: @count structures of @size
+ * bytes, which follow a response as it is otherwise.
+ */
+int rocm_query_list(struct rocm_client *c, uint32_t type, uint32_t node,
+		    uint32_t count, uint32_t size, struct rocm_rsp *rsp);
 
 /* OPEN_KFD, without and with the range reserved as the client does it. */
 int rocm_open_kfd(struct rocm_client *c);
@@ -368,6 +484,58 @@ int rocm_event(struct rocm_client *c, uint32_t type, uint64_t id,
 	       struct rocm_rsp *rsp);
 int rocm_queue(struct rocm_client *c, uint32_t type, uint64_t id,
 	       struct rocm_rsp *rsp);
+
+/* An event of signals, and what is said about one. */
+int rocm_event_create(struct rocm_client *c, uint32_t node, uint32_t *id);
+int rocm_event_command(struct rocm_client *c, enum rocm_event type,
+		       uint32_t id);
+
+/* The command alone. */
+int rocm_queue_command(struct rocm_client *c,
+		       const struct rocm_queue_args *args,
+		       struct rocm_rsp *rsp);
+
+/*
+ * What a queue of @size bytes at @ring wants, with both indices at @ptrs, 64
+ * bits each; all of it must be in @reg, which is mapped to @node. Its blob_ids
+ * are new, and that of the doorbells is set where there are none.
+ */
+struct rocm_queue_args rocm_queue_args(struct rocm_client *c, uint32_t node,
+				       const struct rocm_reg *reg,
+				       const void *ring, uint64_t size,
+				       const void *ptrs);
+
+/* The command, the queue's blob, and that of the doorbells where there is none. */
+int rocm_queue_create(struct rocm_client *c, uint32_t node,
+		      const struct rocm_reg *reg, void *ring, uint64_t size,
+		      uint64_t *ptrs, struct rocm_queue *q);
+
+/* The blob is closed, which is all that the clients do. */
+int rocm_queue_close(struct rocm_client *c, struct rocm_queue *q);
+
+/* The command, which they have and do not use. */
+int rocm_queue_destroy(struct rocm_client *c, const struct rocm_queue *q);
+
+/*
+ * A packet that is done when all of @deps, GPU's addresses of signals, are 0,
+ * and takes 1 from the signal at @completion then, if that is not 0. Nobody is
+ * told yet. Returns -EAGAIN if the ring is full.
+ */
+int rocm_queue_barrier(struct rocm_queue *q, const uint64_t *deps,
+		       unsigned int nr_deps, uint64_t completion);
+
+/* The doorbell: all packets up to now are to be done. */
+void rocm_queue_ring(struct rocm_queue *q);
+
+/* How many packets are done. */
+uint64_t rocm_queue_done(const struct rocm_queue *q);
+
+/* A signal, which is ROCM_SIGNAL_SIZE bytes here. */
+void rocm_signal_init(void *signal, int64_t value);
+int64_t rocm_signal_value(const void *signal);
+
+/* Until @signal is @value: 0, or -ETIME after @ms. */
+int rocm_signal_wait(const void *signal, int64_t value, int ms);
 
 /* The sim backend's extension: what the GPU itself would do with its memory. */
 int rocm_gpu_fill(struct rocm_client *c, uint32_t node, uint64_t gpu_va,

@@ -43,6 +43,10 @@ static struct {
 	bool no_handle;
 	bool no_alternate;
 	bool alloc_outside;
+	uint64_t queue_id;
+	uint64_t doorbells;		/* where the host has them */
+	uint64_t doorbell;		/* where one is in them */
+	bool no_queue_blob;
 
 	int open_files;
 	int last_minor;
@@ -132,6 +136,8 @@ static int context_init(struct drm_virtgpu_context_init *args)
 static int create_blob(int fd, struct drm_virtgpu_resource_create_blob *args)
 {
 	dev.blob = *args;
+	if (dev.no_queue_blob && dev.shmem)
+		return fails(ENOMEM);
 	args->bo_handle = ++dev.resources;
 	args->res_handle = 1000 + dev.resources;
 	if (dev.shmem || args->blob_mem != VIRTGPU_BLOB_MEM_HOST3D)
@@ -169,6 +175,17 @@ static void answer_body(uint8_t *rsp, uint32_t capacity)
 	}
 	if (cmd == 0x10000) {
 		rocm_put64(rsp, 8, 4711);
+		return;
+	}
+	if (cmd == 3 && rocm_get32(dev.req, 80) == 0) {
+		rocm_put32(rsp, 8, 33);
+		return;
+	}
+	if (cmd == 5 && rocm_get32(dev.req, 124) == 0) {
+		assert_true(capacity >= 96);
+		rocm_put64(rsp, 8, dev.queue_id);
+		rocm_put64(rsp, 48, dev.doorbells + dev.doorbell);
+		rocm_put64(rsp, 56, dev.doorbell);
 		return;
 	}
 	if (cmd != 4)
@@ -257,6 +274,9 @@ static int good_device(void **state)
 	dev.context_type = 1;
 	dev.rsp_mem_offset = 16;
 	dev.fence = dev.answer = true;
+	dev.queue_id = 0x7700000001;
+	dev.doorbells = VM_START + 0x20000;
+	dev.doorbell = 0x808;
 	return 0;
 }
 
@@ -583,6 +603,231 @@ static void a_refused_registration_is_closed(void **state)
 	stop();
 }
 
+static void lists_say_how_many(void **state)
+{
+	struct rocm_rsp rsp = { 0 };
+
+	(void)state;
+	start(ROCM_2025);
+	assert_int_equal(rocm_query_list(c, 9, 1, 3, 32, &rsp), 0);
+	assert_int_equal(dev.size, 128);
+	assert_int_equal(rocm_get32(dev.req, 48), 9);
+	assert_int_equal(rocm_get32(dev.req, 56), 1);
+	assert_int_equal(rocm_get32(dev.req, 60), 3);
+	assert_int_equal(dev.capacity, 424 + 3 * 32);
+	assert_int_equal(rocm_query_list(c, 11, 0, 1, 52, &rsp), 0);
+	assert_int_equal(rocm_get32(dev.req, 60), 1);
+	assert_int_equal(dev.capacity, 424 + 56);
+	/* Of caches it stands behind a processor's id. */
+	assert_int_equal(rocm_query_list(c, 10, 0, 2, 1056, &rsp), 0);
+	assert_int_equal(rocm_get64(dev.req, 56), 0);
+	assert_int_equal(rocm_get32(dev.req, 64), 2);
+	assert_int_equal(dev.capacity, 424 + 2 * 1056);
+	assert_int_equal(rocm_query_list(c, 10, 0, 8, 1056, &rsp), -EINVAL);
+	stop();
+}
+
+static void events(void **state)
+{
+	uint32_t id;
+
+	(void)state;
+	start(ROCM_2026);
+	assert_int_equal(rocm_event_create(c, 1, &id), 0);
+	assert_int_equal(id, 33);
+	assert_int_equal(dev.size, 104);
+	assert_int_equal(rocm_get32(dev.req, 16), 0);
+	assert_int_equal(rocm_get32(dev.req, 20), 1);
+	assert_int_equal(rocm_get32(dev.req, 80), 0);
+	assert_int_equal(rocm_get64(dev.req, 88), c->blob_id);
+	assert_int_equal(rocm_event_command(c, ROCM_EVENT_QUERY_STATE, id), 0);
+	assert_int_equal(rocm_get32(dev.req, 16), 33);
+	assert_int_equal(rocm_get32(dev.req, 80), 4);
+	stop();
+}
+
+/* Memory for four packets, and the indices. */
+static _Alignas(64) uint8_t ring[4 * 64];
+static uint64_t ptrs[2];
+
+static int create_queue(struct rocm_reg *reg, struct rocm_queue *q)
+{
+	/* From a page on that both are in, or so it says. */
+	*reg = (struct rocm_reg){ .res_id = 1234, .gpu_va = HANDLE };
+	memset(ring, 0xee, sizeof(ring));
+	memset(ptrs, 0, sizeof(ptrs));
+	return rocm_queue_create(c, 1, reg, ring, sizeof(ring), ptrs, q);
+}
+
+static void queues_of_each_generation(void **state)
+{
+	struct rocm_queue q, other;
+	struct rocm_reg reg;
+	uint64_t blob_id;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		start(mem[i].gen);
+		blob_id = c->blob_id;
+		assert_int_equal(create_queue(&reg, &q), 0);
+		assert_int_equal(dev.size, 136);
+		assert_int_equal(dev.capacity, i ? 168 : 96);
+		assert_int_equal(rocm_get32(dev.req, 0), 5);
+		assert_int_equal(rocm_get32(dev.req, 16), 1);
+		assert_int_equal(rocm_get32(dev.req, 20), 21);
+		assert_int_equal(rocm_get32(dev.req, 24), 100);
+		assert_int_equal(rocm_get64(dev.req, 32), 0);
+		assert_int_equal(rocm_get64(dev.req, 48),
+				 HANDLE + (uintptr_t)ring);
+		assert_int_equal(rocm_get64(dev.req, 56), 256);
+		assert_int_equal(rocm_get64(dev.req, 80),
+				 HANDLE + (uintptr_t)ptrs);
+		assert_int_equal(rocm_get64(dev.req, 88),
+				 HANDLE + (uintptr_t)ptrs + 8);
+		assert_int_equal(rocm_get64(dev.req, 96), blob_id + 1);
+		assert_int_equal(rocm_get64(dev.req, 112), blob_id + 2);
+		assert_int_equal(rocm_get32(dev.req, 120), 1234);
+		assert_int_equal(rocm_get32(dev.req, 124), 0);
+		assert_int_equal(rocm_get32(dev.req, 128), 1234);
+		/* The doorbells' blob is the last. */
+		assert_int_equal(dev.blob.blob_mem, VIRTGPU_BLOB_MEM_HOST3D);
+		assert_int_equal(dev.blob.blob_flags,
+				 VIRTGPU_BLOB_FLAG_USE_MAPPABLE);
+		assert_int_equal(dev.blob.blob_id, blob_id + 2);
+		assert_int_equal(dev.blob.size, 8192);
+		assert_int_equal(q.id, 0x7700000001);
+		assert_int_equal(q.nr_packets, 4);
+		assert_ptr_equal(q.doorbell, (void *)(VM_START + 0x20808));
+
+		/* There is one now: only the queue's, which is not mappable. */
+		assert_int_equal(create_queue(&reg, &other), 0);
+		assert_int_equal(rocm_get64(dev.req, 112), 0);
+		assert_int_equal(dev.blob.blob_id, blob_id + 3);
+		assert_int_equal(dev.blob.blob_flags, 0);
+		assert_int_equal(dev.blob.size, 256);
+
+		assert_int_equal(rocm_queue_destroy(c, &other), 0);
+		assert_int_equal(rocm_get32(dev.req, 124), 1);
+		assert_int_equal(rocm_get64(dev.req, 16), other.id);
+		assert_int_equal(rocm_get32(dev.req, 120), other.res_id);
+		dev.nr_closed = 0;
+		assert_int_equal(rocm_queue_close(c, &q), 0);
+		assert_int_equal(dev.nr_closed, 1);
+		assert_int_equal(dev.closed, q.bo_handle);
+		stop();
+	}
+}
+
+static void bad_answers_to_queues(void **state)
+{
+	struct rocm_queue q;
+	struct rocm_reg reg;
+
+	(void)state;
+	start(ROCM_2026);
+	dev.ret = -EFAULT;
+	assert_int_equal(create_queue(&reg, &q), -EFAULT);
+	dev.ret = 0;
+	dev.queue_id = 0;
+	assert_int_equal(create_queue(&reg, &q), -EPROTO);
+	dev.queue_id = 1;
+	dev.doorbell = 8192;
+	assert_int_equal(create_queue(&reg, &q), -EPROTO);
+	dev.doorbell = 4;
+	assert_int_equal(create_queue(&reg, &q), -EPROTO);
+	dev.doorbell = 8184;
+	dev.no_queue_blob = true;
+	assert_int_equal(create_queue(&reg, &q), -ENOMEM);
+	dev.no_queue_blob = false;
+	assert_int_equal(dev.nr_closed, 0);
+	/* Doorbells that are not in the range. */
+	dev.doorbells = VM_START + VM_SIZE - 4096;
+	assert_int_equal(create_queue(&reg, &q), -EPROTO);
+	dev.doorbells = VM_START - 8192;
+	assert_int_equal(create_queue(&reg, &q), -EPROTO);
+	dev.doorbells = VM_START + 8;
+	assert_int_equal(create_queue(&reg, &q), -EPROTO);
+	assert_int_equal(dev.nr_closed, 3);
+	assert_null(c->doorbells);
+	dev.doorbells = VM_START + VM_SIZE - 8192;
+	assert_int_equal(create_queue(&reg, &q), 0);
+	stop();
+}
+
+/* Of two in a process, only one has the range. */
+static void doorbells_beside_the_range(void **state)
+{
+	struct rocm_queue q;
+	struct rocm_reg reg;
+
+	(void)state;
+	assert_int_equal(rocm_open(c, ROCM_2025), 0);
+	assert_int_equal(rocm_open_kfd(c), 0);
+	assert_int_equal(create_queue(&reg, &q), 0);
+	assert_ptr_not_equal(q.doorbell, (void *)(VM_START + 0x20808));
+	rocm_queue_ring(&q);
+	assert_int_equal(rocm_get64(dev.shmem, 0x808), UINT64_MAX);
+	stop();
+}
+
+static void packets(void **state)
+{
+	static const uint64_t deps[6] = { 11, 12, 13, 14, 15, 16 };
+	struct rocm_queue q;
+	struct rocm_reg reg;
+	int i;
+
+	(void)state;
+	start(ROCM_2026);
+	assert_int_equal(create_queue(&reg, &q), 0);
+	assert_int_equal(rocm_queue_barrier(&q, deps, 5, 4711), 0);
+	assert_int_equal(rocm_get32(ring, 0), 0x1503);
+	assert_int_equal(rocm_get32(ring, 4), 0);
+	for (i = 0; i < 5; i++)
+		assert_int_equal(rocm_get64(ring, 8 + 8 * i), 11 + i);
+	assert_int_equal(rocm_get64(ring, 48), 0);
+	assert_int_equal(rocm_get64(ring, 56), 4711);
+	assert_int_equal(ptrs[0], 1);
+	assert_int_equal(ring[64], 0xee);
+	assert_int_equal(rocm_queue_barrier(&q, deps, 6, 0), -EINVAL);
+
+	assert_int_equal(rocm_queue_barrier(&q, NULL, 0, 5), 0);
+	assert_int_equal(rocm_get64(ring, 64 + 8), 0);
+	/* The fake's blobs are one memory. */
+	assert_int_equal(rocm_get64(dev.shmem, 0x808), 0);
+	rocm_queue_ring(&q);
+	assert_int_equal(rocm_get64(dev.shmem, 0x808), 1);
+
+	/* Four at once, and around. */
+	assert_int_equal(rocm_queue_barrier(&q, NULL, 0, 6), 0);
+	assert_int_equal(rocm_queue_barrier(&q, NULL, 0, 7), 0);
+	assert_int_equal(rocm_queue_barrier(&q, NULL, 0, 8), -EAGAIN);
+	assert_int_equal(ptrs[0], 4);
+	ptrs[1] = 3;
+	assert_int_equal(rocm_queue_done(&q), 3);
+	assert_int_equal(rocm_queue_barrier(&q, NULL, 0, 8), 0);
+	assert_int_equal(rocm_get64(ring, 56), 8);
+	rocm_queue_ring(&q);
+	assert_int_equal(rocm_get64(dev.shmem, 0x808), 4);
+	stop();
+}
+
+static void signals(void **state)
+{
+	_Alignas(64) uint8_t signal[64];
+
+	(void)state;
+	memset(signal, 0xee, sizeof(signal));
+	rocm_signal_init(signal, -2);
+	assert_int_equal(rocm_get64(signal, 0), 1);
+	assert_int_equal(rocm_signal_value(signal), -2);
+	/* No event: the GPU has nobody to tell. */
+	assert_int_equal(rocm_get64(signal, 16), 0);
+	assert_int_equal(rocm_signal_wait(signal, -2, 0), 0);
+	assert_int_equal(rocm_signal_wait(signal, 0, TIMEOUT_MS), -ETIME);
+}
+
 static void room_for_answers_wraps(void **state)
 {
 	uint32_t area = 25 * 4096 - 16, next = 0, i;
@@ -756,6 +1001,13 @@ int main(void)
 		TEST(registrations_are_whole_pages),
 		TEST(registrations_inside_one_are_counted),
 		TEST(a_refused_registration_is_closed),
+		TEST(lists_say_how_many),
+		TEST(events),
+		TEST(queues_of_each_generation),
+		TEST(bad_answers_to_queues),
+		TEST(doorbells_beside_the_range),
+		TEST(packets),
+		TEST(signals),
 		TEST(room_for_answers_wraps),
 		TEST(no_answer_is_a_time_out),
 		TEST(answers_are_checked),
