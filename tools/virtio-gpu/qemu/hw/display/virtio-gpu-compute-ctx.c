@@ -558,7 +558,7 @@ static bool compute_ctx_ready(ComputeContext *ctx,
                               const struct vgpu_msg_done *msg, int fd)
 {
     bool valid = msg->hdr.type == VGPU_MSG_CTX_READY &&
-                 msg->hdr.serial == ctx->serial;
+                 msg->hdr.serial == ctx->serial && !msg->flags;
 
     /* signal 0 tells a pidfd from other descriptors */
     if (valid && !msg->status && fd >= 0 &&
@@ -595,7 +595,7 @@ static void compute_ctx_done(ComputeContext *ctx,
     ComputeRequest *req = QTAILQ_FIRST(&ctx->sent);
 
     if (msg->hdr.type != VGPU_MSG_DONE || !req ||
-        msg->hdr.serial != req->serial ||
+        msg->hdr.serial != req->serial || msg->flags ||
         /* memory that cannot be unmapped is in use as long as it lives */
         (msg->status && req->type == VGPU_MSG_RES_UNMAP)) {
         trace_virtio_gpu_compute_ctx_broken(ctx->id, "unexpected message");

@@ -65,7 +65,7 @@ struct ComputeResource {
     uint64_t blob_id;
     uint64_t size;
     bool readonly;
-    bool mappable;
+    bool mappable;              /* if the guest wants to map it */
     bool creating;              /* until the worker has answered RES_MAP */
     bool shared;                /* the device's other renderer has it, too */
     bool unrefd;                /* id is not in use any more */

@@ -706,7 +706,7 @@ static bool compute_blob_valid(VirtIOGPUCompute *s,
     case VIRTIO_GPU_BLOB_MEM_HOST3D_GUEST:
         return true;
     case VIRTIO_GPU_BLOB_MEM_HOST3D:
-        return flags & VIRTIO_GPU_BLOB_FLAG_USE_MAPPABLE && !b->nr_entries;
+        return !b->nr_entries;
     default:
         return false;
     }
@@ -837,6 +837,7 @@ compute_blob_create(VirtIOGPUCompute *s, struct virtio_gpu_ctrl_command *cmd,
     res->blob_mem = b->blob_mem;
     res->blob_id = b->blob_id;
     res->size = b->size;
+    res->mappable = b->blob_flags & VIRTIO_GPU_BLOB_FLAG_USE_MAPPABLE;
     res->readonly = readonly;
     res->shared = compute_blob_shared(s, b);
     res->runs = runs;
@@ -907,7 +908,8 @@ static uint32_t compute_cmd_map_blob(VirtIOGPUCompute *s,
     if (res->creating) {
         return compute_resource_wait(s, res, cmd);
     }
-    if (res->mapped || map.offset & (qemu_real_host_page_size() - 1) ||
+    if (!res->mappable || res->mapped ||
+        map.offset & (qemu_real_host_page_size() - 1) ||
         res->size > conf->hostmem || map.offset > conf->hostmem - res->size) {
         goto invalid;
     }

@@ -275,14 +275,15 @@ static void server_recv_kill(Server *s, Worker *w)
     }
 }
 
-static void worker_send(Worker *w, uint32_t type, uint64_t serial,
-                        uint32_t status, int fd)
+static void worker_send_full(Worker *w, uint32_t type, uint64_t serial,
+                             uint32_t status, uint32_t flags, int fd)
 {
     struct vgpu_msg_done done = {
         .hdr.type = type,
         .hdr.size = sizeof(done),
         .hdr.serial = serial,
         .status = status,
+        .flags = flags,
     };
     char control[CMSG_SPACE(sizeof(int))] = {};
     struct iovec iov = { .iov_base = &done, .iov_len = sizeof(done) };
@@ -301,12 +302,18 @@ static void worker_send(Worker *w, uint32_t type, uint64_t serial,
     g_assert_cmpint(sendmsg(w->sock, &msg, MSG_NOSIGNAL), ==, sizeof(done));
 }
 
+static void worker_send(Worker *w, uint32_t type, uint64_t serial,
+                        uint32_t status, int fd)
+{
+    worker_send_full(w, type, serial, status, 0, fd);
+}
+
 static void worker_done(Worker *w, uint64_t serial, uint32_t status)
 {
     worker_send(w, VGPU_MSG_DONE, serial, status, -1);
 }
 
-static void worker_ready(Worker *w)
+static void worker_ready_full(Worker *w, uint32_t flags)
 {
     pid_t parent = getpid();
     int pidfd;
@@ -323,8 +330,13 @@ static void worker_ready(Worker *w)
     }
     pidfd = syscall(__NR_pidfd_open, w->pid, 0);
     g_assert_cmpint(pidfd, >=, 0);
-    worker_send(w, VGPU_MSG_CTX_READY, w->serial, 0, pidfd);
+    worker_send_full(w, VGPU_MSG_CTX_READY, w->serial, 0, flags, pidfd);
     close(pidfd);
+}
+
+static void worker_ready(Worker *w)
+{
+    worker_ready_full(w, 0);
 }
 
 /* Wait for its end, by the hand of QEMU or of the test */
@@ -963,7 +975,7 @@ static void test_ctx_bad_ready(void)
     unsigned i;
     Worker *w;
 
-    for (i = 1; i <= 5; i++) {
+    for (i = 1; i <= 6; i++) {
         create = send_ctx_create(g, i, VIRTIO_GPU_CAPSET_COMPUTE);
         w = server_recv_create(g->server);
         switch (i) {
@@ -983,12 +995,15 @@ static void test_ctx_bad_ready(void)
             close(w->sock);
             w->sock = -1;
             break;
+        case 6: /* what a DONE may say, if at all */
+            worker_ready_full(w, VGPU_DONE_DOORBELLS);
+            break;
         }
         assert_err(create, UNSPEC);
         server_recv_kill(g->server, w);
         worker_free(w);
     }
-    w = guest_ctx(g, 6);
+    w = guest_ctx(g, 7);
     worker_free(w);
     guest_quit(g);
 }
@@ -1931,6 +1946,38 @@ static void test_blob(void)
     guest_quit(g);
 }
 
+/* Memory of a context that the guest does not want to see */
+static void test_blob_unmappable(void)
+{
+    Guest *g = guest_new();
+    Worker *w = guest_ctx(g, 1);
+    Blob blob = {
+        .ctx = 1, .res = 1, .mem = VIRTIO_GPU_BLOB_MEM_HOST3D, .size = PAGE,
+    };
+    struct vgpu_run run;
+    uint64_t serial;
+    uint32_t flags;
+    unsigned i;
+    Command *c;
+
+    for (i = 0; i < 2; i++) {
+        blob.flags = i ? VIRTIO_GPU_BLOB_FLAG_USE_SHAREABLE : 0;
+        c = send_blob(g, &blob);
+        close(worker_recv_map(w, 1, &serial, &run, &flags));
+        g_assert_cmpint(flags, ==, VGPU_RES_BLOB);
+        g_assert_cmpint(run.length, ==, PAGE);
+        worker_done(w, serial, 0);
+        assert_ok(c);
+        assert_err(send_map(g, 1, 0), INVALID_PARAMETER);
+        assert_err(send_unmap(g, 1), INVALID_PARAMETER);
+        c = send_unref(g, 1);
+        worker_done(w, worker_recv_plain(w, VGPU_MSG_RES_UNMAP), 0);
+        assert_ok(c);
+    }
+    worker_free(w);
+    guest_quit(g);
+}
+
 /* Tests: the end of workers */
 
 static void test_worker_killed(void)
@@ -2002,7 +2049,7 @@ static void test_worker_misbehaves(void)
     Guest *g = guest_new();
     unsigned i;
 
-    for (i = 0; i < 10; i++) {
+    for (i = 0; i < 11; i++) {
         struct vgpu_msg_done msg = {
             .hdr.type = VGPU_MSG_DONE, .hdr.size = sizeof(msg),
         };
@@ -2054,6 +2101,10 @@ static void test_worker_misbehaves(void)
         case 9: /* hangs up and lives on */
             close(w->sock);
             w->sock = -1;
+            break;
+        case 10: /* that the guest's work is a doorbell */
+            worker_send_full(w, VGPU_MSG_DONE, serial, 0, VGPU_DONE_DOORBELLS,
+                             -1);
             break;
         }
         worker_reap(w);
@@ -2673,7 +2724,7 @@ static const struct {
     { "server/garbage", {
         .garbage = true, .expect = "is not vgpu-compute-server" } },
     { "server/version", {
-        .version = 2, .expect = "update the older one" } },
+        .version = VGPU_PROTO_VERSION - 1, .expect = "update the older one" } },
     { "server/no-capset", {
         .nr_capsets = UINT32_MAX, .expect = "change its --backend" } },
     { "server/many-capsets", {
@@ -2718,7 +2769,8 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-gpu-compute/submit/life", test_submit);
     qtest_add_func("virtio-gpu-compute/submit/blocked", test_submit_blocked);
     qtest_add_func("virtio-gpu-compute/fences", test_fences);
-    qtest_add_func("virtio-gpu-compute/blob", test_blob);
+    qtest_add_func("virtio-gpu-compute/blob/life", test_blob);
+    qtest_add_func("virtio-gpu-compute/blob/unmappable", test_blob_unmappable);
     qtest_add_func("virtio-gpu-compute/worker/killed", test_worker_killed);
     qtest_add_func("virtio-gpu-compute/worker/hangs", test_worker_hangs);
     qtest_add_func("virtio-gpu-compute/worker/misbehaves",
