@@ -91,6 +91,13 @@ struct vcs_context_ops {
 	int (*doorbell)(struct vcs_context *ctx,
 			const struct vcs_doorbell *bell);
 
+	/*
+	 * Do what is due without a request, a bounded piece of it. Returns after
+	 * how many milliseconds it wants to be called again, or -1: only when
+	 * another function has been called. NULL: there is nothing to do.
+	 */
+	int (*run)(struct vcs_context *ctx);
+
 	/* Drops everything that the context has. */
 	void (*destroy)(struct vcs_context *ctx);
 };

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vcs_context_rocm.h"
 #include "vcs_log.h"
@@ -57,35 +58,81 @@ void vcs_rocm_revoke(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem)
 
 	if (!mem->registered)
 		return;
-	addr = mem->res->base.win.addr;
+	addr = mem->blob.res->base.win.addr;
 	if (ops->unmap(ctx->thunk, addr))
 		vcs_err("cannot unmap memory from the GPU, unmapping it from the process");
 	ops->deregister(ctx->thunk, addr);
 	mem->registered = false;
+	mem->nodes = 0;
 }
 
 void vcs_rocm_free(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem)
 {
 	if (mem->allocated) {
-		vcs_table_remove(&ctx->allocs, mem->node.id);
+		vcs_table_remove(&ctx->blobs, mem->blob.node.id);
+		ctx->nr_allocs--;
 		ctx->thunk->ops->free(ctx->thunk, mem->home, mem->block->size);
 	}
 	vcs_arena_free(&ctx->arena, mem->block);
 	free(mem);
 }
 
-/* The thunk lets go first, then the pages are unmapped, which revokes. */
+uint64_t vcs_rocm_page_align(uint64_t size)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	return (size + page - 1) & ~(page - 1);
+}
+
+int vcs_rocm_check_blob_id(struct vcs_rocm *ctx, uint64_t blob_id)
+{
+	if (!blob_id || blob_id > UINT32_MAX)
+		return -EINVAL;
+	return vcs_table_find(&ctx->blobs, (uint32_t)blob_id) ? -EEXIST : 0;
+}
+
+void vcs_rocm_announce(struct vcs_rocm *ctx, struct vcs_rocm_blob *blob,
+		       enum vcs_rocm_blob_type type, uint64_t blob_id,
+		       uint64_t size)
+{
+	blob->node.id = (uint32_t)blob_id;
+	blob->type = type;
+	blob->size = vcs_rocm_page_align(size);
+	vcs_table_add(&ctx->blobs, &blob->node);
+}
+
+static void free_blob(struct vcs_rocm *ctx, struct vcs_rocm_blob *blob)
+{
+	switch (blob->type) {
+	case VCS_ROCM_MEMORY:
+		vcs_rocm_free(ctx, (struct vcs_rocm_memory *)blob);
+		break;
+	case VCS_ROCM_QUEUE:
+		vcs_rocm_free_queue(ctx, (struct vcs_rocm_queue *)blob);
+		break;
+	case VCS_ROCM_DOORBELLS:
+		vcs_rocm_free_doorbells(ctx, (struct vcs_rocm_doorbells *)blob);
+		break;
+	}
+}
+
+/*
+ * Queues in the memory end first, then the thunk lets go of it, then the pages
+ * are unmapped, which revokes.
+ */
 static void free_resource(struct vcs_rocm *ctx, struct vcs_rocm_resource *res)
 {
-	struct vcs_rocm_memory *mem = res->mem;
+	struct vcs_rocm_blob *blob = res->blob;
 
-	if (mem)
-		vcs_rocm_revoke(ctx, mem);
-	else
+	if (!blob) {
 		ctx->shmem.addr = NULL;
+	} else if (blob->type == VCS_ROCM_MEMORY) {
+		vcs_rocm_stop_queues(ctx, (struct vcs_rocm_memory *)blob);
+		vcs_rocm_revoke(ctx, (struct vcs_rocm_memory *)blob);
+	}
 	vcs_resources_free(&ctx->resources, &res->base);
-	if (mem)
-		vcs_rocm_free(ctx, mem);
+	if (blob)
+		free_blob(ctx, blob);
 }
 
 /* Of a window that was begun and did not become a resource. */
@@ -100,12 +147,13 @@ static void destroy(struct vcs_context *base)
 {
 	struct vcs_rocm *ctx = to_rocm(base);
 	struct vcs_rocm_resource *res;
-	struct vcs_rocm_memory *mem;
+	struct vcs_rocm_blob *blob;
 
+	vcs_rocm_stop_queues(ctx, NULL);
 	while ((res = vcs_resources_pop(&ctx->resources)))
 		free_resource(ctx, res);
-	while ((mem = vcs_table_pop(&ctx->allocs)))
-		vcs_rocm_free(ctx, mem);
+	while ((blob = vcs_table_pop(&ctx->blobs)))
+		free_blob(ctx, blob);
 	drop_begun(ctx);
 	vcs_arena_destroy(&ctx->arena);
 	free(ctx);
@@ -117,23 +165,30 @@ static bool is_shmem(const struct vcs_resource_info *info)
 	       info->blob_id == VIRTIO_GPU_ROCM_SHMEM_BLOB_ID;
 }
 
-/* Of the blob that ALLOC has announced; NULL: none, or not a blob. */
-static struct vcs_rocm_memory *find_alloc(struct vcs_rocm *ctx,
-					  const struct vcs_resource_info *info)
+/* What a request has announced; NULL: nothing, or not a blob. */
+static struct vcs_rocm_blob *find_blob(struct vcs_rocm *ctx,
+				       const struct vcs_resource_info *info)
 {
 	if (!(info->flags & VGPU_RES_BLOB) || info->blob_id > UINT32_MAX)
 		return NULL;
-	return vcs_table_find(&ctx->allocs, (uint32_t)info->blob_id);
+	return vcs_table_find(&ctx->blobs, (uint32_t)info->blob_id);
+}
+
+/* What stands for something that is no memory is not kept mapped. */
+static bool is_token(const struct vcs_rocm_blob *blob)
+{
+	return blob && blob->type != VCS_ROCM_MEMORY;
 }
 
 static int check_resource(struct vcs_context *base,
 			  const struct vcs_resource_info *info)
 {
 	struct vcs_rocm *ctx = to_rocm(base);
-	const struct vcs_rocm_memory *mem;
+	const struct vcs_rocm_blob *blob = find_blob(ctx, info);
 	int ret;
 
-	ret = vcs_resources_check(&ctx->resources, info->res_id, info->size);
+	ret = vcs_resources_check(&ctx->resources, info->res_id,
+				  is_token(blob) ? 0 : info->size);
 	if (ret)
 		return ret;
 	if (!(info->flags & VGPU_RES_BLOB))
@@ -145,28 +200,27 @@ static int check_resource(struct vcs_context *base,
 			return -EINVAL;
 		return ctx->shmem.addr ? -EEXIST : 0;
 	}
-	mem = find_alloc(ctx, info);
-	if (!mem)
+	if (!blob)
 		return -ENOENT;
-	if (mem->res)
+	if (blob->res)
 		return -EEXIST;
-	return info->size == mem->block->size ? 0 : -EINVAL;
+	return info->size == blob->size ? 0 : -EINVAL;
 }
 
 static int init_window(struct vcs_context *base,
 		       const struct vcs_resource_info *info,
 		       struct vcs_window *win)
 {
-	const struct vcs_rocm_memory *mem;
 	struct vcs_rocm *ctx = to_rocm(base);
+	const struct vcs_rocm_blob *blob;
 	const struct vcs_block *block;
 
 	drop_begun(ctx);
-	if (is_shmem(info))
+	blob = find_blob(ctx, info);
+	if (is_shmem(info) || is_token(blob))
 		return vcs_window_init(win, info->size, false);
-	mem = find_alloc(ctx, info);
-	if (mem) {
-		block = mem->block;
+	if (blob) {
+		block = ((const struct vcs_rocm_memory *)blob)->block;
 	} else {
 		ctx->begun = vcs_arena_alloc(&ctx->arena, info->size,
 					     info->size < LARGE_PAGE ? 1 :
@@ -192,16 +246,18 @@ static int add_allocated(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem,
 	return ret;
 }
 
-static struct vcs_rocm_memory *add_userptr(struct vcs_rocm *ctx)
+static struct vcs_rocm_blob *add_userptr(struct vcs_rocm *ctx)
 {
 	struct vcs_rocm_memory *mem = calloc(1, sizeof(*mem));
 
 	if (!mem)
 		return NULL;
+	mem->blob.type = VCS_ROCM_MEMORY;
+	mem->blob.size = ctx->begun->size;
 	mem->block = ctx->begun;
 	mem->block->owner = mem;
 	ctx->begun = NULL;
-	return mem;
+	return &mem->blob;
 }
 
 static int add_resource(struct vcs_context *base,
@@ -209,8 +265,9 @@ static int add_resource(struct vcs_context *base,
 			const struct vcs_window *win)
 {
 	struct vcs_rocm *ctx = to_rocm(base);
+	struct vcs_rocm_blob *blob = NULL;
 	struct vcs_rocm_resource *res;
-	struct vcs_rocm_memory *mem;
+	struct vcs_window kept = *win;
 	int ret = 0;
 
 	res = calloc(1, sizeof(*res));
@@ -220,22 +277,39 @@ static int add_resource(struct vcs_context *base,
 		vcs_shmem_init(&ctx->shmem, win,
 			       sizeof(struct virtio_gpu_rocm_shmem));
 	} else {
-		mem = find_alloc(ctx, info);
-		if (mem) {
-			ret = add_allocated(ctx, mem, win);
-		} else {
-			mem = add_userptr(ctx);
-			ret = mem ? 0 : -ENOMEM;
+		blob = find_blob(ctx, info);
+		if (!blob) {
+			blob = add_userptr(ctx);
+			ret = blob ? 0 : -ENOMEM;
+		} else if (!is_token(blob)) {
+			ret = add_allocated(ctx, (struct vcs_rocm_memory *)blob,
+					    win);
 		}
 		if (ret) {
 			free(res);
 			return ret;
 		}
-		res->mem = mem;
-		mem->res = res;
+		res->blob = blob;
+		blob->res = res;
 	}
-	vcs_resources_add(&ctx->resources, &res->base, info->res_id, win);
+	if (is_token(blob))
+		vcs_window_unmap(&kept, ctx->resources.budget);
+	vcs_resources_add(&ctx->resources, &res->base, info->res_id, &kept);
 	return 0;
+}
+
+static bool is_doorbells(struct vcs_context *base, uint32_t res_id)
+{
+	struct vcs_rocm *ctx = to_rocm(base);
+	const struct vcs_rocm_resource *res;
+
+	res = vcs_resources_find(&ctx->resources, res_id);
+	return res && res->blob && res->blob->type == VCS_ROCM_DOORBELLS;
+}
+
+static int doorbell(struct vcs_context *base, const struct vcs_doorbell *bell)
+{
+	return vcs_rocm_ring(to_rocm(base), bell);
 }
 
 static int remove_resource(struct vcs_context *base, uint32_t res_id)
@@ -306,21 +380,6 @@ static void do_event(struct vcs_rocm *ctx,
 	vcs_respond_with(slot, ret, &rsp, sizeof(rsp), NULL, 0);
 }
 
-/* A queue needs a GPU that takes packets from it. */
-static void do_queue(const struct virtio_gpu_rocm_queue *req, uint32_t len,
-		     const struct vcs_slot *slot)
-{
-	union {
-		struct vcs_rsp hdr;
-		uint8_t data[VIRTIO_GPU_ROCM_QUEUE_RSP_SIZE];
-	} rsp = { 0 };
-	bool whole = len >= sizeof(*req);
-	int ret = whole ? -EOPNOTSUPP : -EBADMSG;
-
-	vcs_rocm_log("QUEUE", whole ? le32toh(req->type) : UINT32_MAX, ret);
-	vcs_respond_with(slot, ret, &rsp, sizeof(rsp), NULL, 0);
-}
-
 static int sim_access(struct vcs_rocm *ctx,
 		      const struct virtio_gpu_rocm_sim_access *req,
 		      uint32_t len, uint64_t *checksum)
@@ -380,7 +439,7 @@ static void execute(void *arg, const struct vcs_req *req, uint32_t len,
 		vcs_rocm_memory(ctx, req, len, slot);
 		break;
 	case VIRTIO_GPU_ROCM_QUEUE:
-		do_queue((const void *)req, len, slot);
+		vcs_rocm_queue(ctx, req, len, slot);
 		break;
 	case VIRTIO_GPU_ROCM_SIM_ACCESS:
 		do_sim_access(ctx, req, len, slot);
@@ -409,12 +468,28 @@ static int submit(struct vcs_context *base, const uint8_t *payload, size_t len)
 	return 0;
 }
 
+static int run(struct vcs_context *base)
+{
+	struct vcs_rocm *ctx = to_rocm(base);
+	int error = 0, ms;
+
+	if (!ctx->thunk->ops->run)
+		return -1;
+	ms = ctx->thunk->ops->run(ctx->thunk, &error);
+	if (error && ctx->shmem.addr)
+		vcs_shmem_set_error(&ctx->shmem, error);
+	return ms;
+}
+
 static const struct vcs_context_ops rocm_ops = {
 	.check_resource = check_resource,
 	.init_window = init_window,
 	.add_resource = add_resource,
 	.remove_resource = remove_resource,
 	.submit = submit,
+	.is_doorbells = is_doorbells,
+	.doorbell = doorbell,
+	.run = run,
 	.destroy = destroy,
 };
 

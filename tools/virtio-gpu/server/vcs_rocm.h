@@ -20,39 +20,84 @@
 #include "vcs_table.h"
 #include "vcs_thunk.h"
 
-struct vcs_rocm_memory;
+struct vcs_rocm_blob;
+
+/* Queues of a context, live or not: as many as KFD gives a process. */
+#define VCS_ROCM_MAX_QUEUES	1024
+
+/* Registers of 64 bits, as GPUs of the doorbell type 2 have them. */
+#define VCS_ROCM_NR_DOORBELLS	(VIRTIO_GPU_ROCM_DOORBELL_SIZE / 8)
 
 /**
  * struct vcs_rocm_resource - a blob of the guest
  * @base: what every resource has
- * @mem: what it is for the GPU, NULL for the shared blob
+ * @blob: what it stands for, NULL for the shared blob
  */
 struct vcs_rocm_resource {
 	struct vcs_resource base;
-	struct vcs_rocm_memory *mem;
+	struct vcs_rocm_blob *blob;
+};
+
+enum vcs_rocm_blob_type {
+	VCS_ROCM_MEMORY,
+	VCS_ROCM_QUEUE,
+	VCS_ROCM_DOORBELLS,
+};
+
+/**
+ * struct vcs_rocm_blob - first member of what a blob stands for
+ * @node: in the context's table, by blob_id, if a request has announced it
+ * @type: what it is
+ * @size: of the blob
+ * @res: its resource, NULL between the request and the blob
+ *
+ * The released clients have a request make something, make its blob when that
+ * has succeeded, and end both by closing the blob. So a blob of an unknown
+ * blob_id is an error.
+ */
+struct vcs_rocm_blob {
+	struct vcs_node node;
+	enum vcs_rocm_blob_type type;
+	uint64_t size;
+	struct vcs_rocm_resource *res;
 };
 
 /**
  * struct vcs_rocm_memory - memory that the GPU may be given
- * @node: ALLOC: in the context's table, by blob_id
+ * @blob: announced by ALLOC, else it is the guest's own
  * @block: its addresses; their owner is this
- * @res: its resource, NULL between ALLOC and the blob
- * @allocated: by ALLOC, else it is the guest's own
+ * @allocated: by ALLOC
  * @home: ALLOC: node that it was taken from
- * @rdonly: ALLOC: the GPU must not write
+ * @rdonly: the GPU must not write
  * @registered: the thunk knows it
- *
- * The released clients send ALLOC and make its blob when that has succeeded, and
- * free both by closing the blob. So a blob of an unknown blob_id is an error.
+ * @nodes: that it is mapped to, a bit each
+ * @gpu_addr: where those have it
  */
 struct vcs_rocm_memory {
-	struct vcs_node node;
+	struct vcs_rocm_blob blob;
 	struct vcs_block *block;
-	struct vcs_rocm_resource *res;
 	bool allocated;
 	uint32_t home;
 	bool rdonly;
 	bool registered;
+	uint64_t nodes;
+	uint64_t gpu_addr;
+};
+
+struct vcs_rocm_queue;
+
+/**
+ * struct vcs_rocm_doorbells - the doorbells of a node
+ * @blob: announced by the CREATE of a queue
+ * @gpu: the node
+ * @block: addresses that the guest shall have it at; nothing is there here
+ * @queues: by their doorbell
+ */
+struct vcs_rocm_doorbells {
+	struct vcs_rocm_blob blob;
+	uint32_t gpu;
+	struct vcs_block *block;
+	struct vcs_rocm_queue *queues[VCS_ROCM_NR_DOORBELLS];
 };
 
 /**
@@ -66,7 +111,11 @@ struct vcs_rocm_memory {
  * @resources: blobs of the guest
  * @shmem: the shared one
  * @arena: addresses
- * @allocs: memory of ALLOC, by blob_id
+ * @blobs: those that were announced, by blob_id
+ * @nr_allocs: memory of ALLOC among them
+ * @nr_queues: queues among them
+ * @queues: those that the thunk has
+ * @doorbells: of each node, or NULL
  * @begun: addresses of the window that is being filled, if they are its own
  */
 struct vcs_rocm {
@@ -79,7 +128,11 @@ struct vcs_rocm {
 	struct vcs_resources resources;
 	struct vcs_shmem shmem;
 	struct vcs_arena arena;
-	struct vcs_table allocs;
+	struct vcs_table blobs;
+	uint32_t nr_allocs;
+	uint32_t nr_queues;
+	struct vcs_rocm_queue *queues;
+	struct vcs_rocm_doorbells *doorbells[VCS_THUNK_MAX_NODES];
 	struct vcs_block *begun;
 };
 
@@ -88,6 +141,8 @@ void vcs_rocm_query(struct vcs_rocm *ctx, const struct vcs_req *req,
 		    uint32_t len, const struct vcs_slot *slot);
 void vcs_rocm_memory(struct vcs_rocm *ctx, const struct vcs_req *req,
 		     uint32_t len, const struct vcs_slot *slot);
+void vcs_rocm_queue(struct vcs_rocm *ctx, const struct vcs_req *req,
+		    uint32_t len, const struct vcs_slot *slot);
 
 /* Tell of an error in the log: @what is the request's name. */
 void vcs_rocm_log(const char *what, uint32_t type, int error);
@@ -101,5 +156,35 @@ void vcs_rocm_revoke(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem);
 
 /* Forget it, when its window is gone. */
 void vcs_rocm_free(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem);
+
+/*
+ * May @blob_id be announced? Clients make blobs with 32 bits of it. -EINVAL if
+ * it is none, -EEXIST if it has been.
+ */
+int vcs_rocm_check_blob_id(struct vcs_rocm *ctx, uint64_t blob_id);
+
+/* Announce a blob of @size bytes, which become whole pages. */
+void vcs_rocm_announce(struct vcs_rocm *ctx, struct vcs_rocm_blob *blob,
+		       enum vcs_rocm_blob_type type, uint64_t blob_id,
+		       uint64_t size);
+
+/* Whole pages. */
+uint64_t vcs_rocm_page_align(uint64_t size);
+
+/* Is there a queue in this memory? */
+bool vcs_rocm_has_queue(const struct vcs_rocm *ctx,
+			const struct vcs_rocm_memory *mem);
+
+/* Take the queues that are in this memory from the GPU, or all (NULL). */
+void vcs_rocm_stop_queues(struct vcs_rocm *ctx,
+			  const struct vcs_rocm_memory *mem);
+
+/* Forget them, when their blob is gone; a queue is taken from the GPU first. */
+void vcs_rocm_free_queue(struct vcs_rocm *ctx, struct vcs_rocm_queue *queue);
+void vcs_rocm_free_doorbells(struct vcs_rocm *ctx,
+			     struct vcs_rocm_doorbells *bells);
+
+/* The guest has stored to a doorbell. -EBADMSG: there can be none. */
+int vcs_rocm_ring(struct vcs_rocm *ctx, const struct vcs_doorbell *bell);
 
 #endif /* VCS_ROCM_H */

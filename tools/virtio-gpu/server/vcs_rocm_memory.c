@@ -7,7 +7,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "vcs_log.h"
 #include "vcs_rocm.h"
@@ -85,8 +84,8 @@ static int find(const struct vcs_rocm *ctx, const struct request *req,
 	*mem = vcs_rocm_find(ctx, addr, size);
 	if (!*mem)
 		return -ENOENT;
-	if (req->res_id && (!(*mem)->res ||
-			    (*mem)->res->base.node.id != req->res_id))
+	if (req->res_id && (!(*mem)->blob.res ||
+			    (*mem)->blob.res->base.node.id != req->res_id))
 		return -EINVAL;
 	return 0;
 }
@@ -97,20 +96,22 @@ static int check_alloc(struct vcs_rocm *ctx, const struct request *req,
 	uint32_t flags = le32toh(req->args->alloc.flags);
 	uint64_t size = le64toh(req->args->alloc.size);
 
-	/* Clients make the blob with 32 bits of it. */
-	if (!req->blob_id || req->blob_id > UINT32_MAX || !size)
+	int ret;
+
+	if (!size)
 		return -EINVAL;
 	if (align & (align - 1) || align > VCS_ARENA_MAX_ALIGN)
 		return -EINVAL;
-	if (vcs_table_find(&ctx->allocs, (uint32_t)req->blob_id))
-		return -EEXIST;
+	ret = vcs_rocm_check_blob_id(ctx, req->blob_id);
+	if (ret)
+		return ret;
 	if ((flags & UNSUPPORTED) || req->args->alloc.addr)
 		return -EOPNOTSUPP;
 	if (size > VCS_ARENA_SIZE)
 		return -ENOMEM;
-	if (ctx->allocs.count >= ctx->resources.limits->max_resources) {
+	if (ctx->nr_allocs >= ctx->resources.limits->max_resources) {
 		vcs_log_guest("there are %u allocations; raise --max-resources",
-			      ctx->allocs.count);
+			      ctx->nr_allocs);
 		return -E2BIG;
 	}
 	return 0;
@@ -119,19 +120,18 @@ static int check_alloc(struct vcs_rocm *ctx, const struct request *req,
 static int do_alloc(struct vcs_rocm *ctx, const struct request *req,
 		    struct virtio_gpu_rocm_memory_rsp *rsp)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), align, size;
 	struct vcs_rocm_memory *mem;
+	uint64_t align, size;
 	int ret;
 
 	align = req->has_align ? le64toh(req->args->alloc.align) : 0;
 	ret = check_alloc(ctx, req, align);
 	if (ret)
 		return ret;
-	size = (le64toh(req->args->alloc.size) + page - 1) & ~(page - 1);
+	size = vcs_rocm_page_align(le64toh(req->args->alloc.size));
 	mem = calloc(1, sizeof(*mem));
 	if (!mem)
 		return -ENOMEM;
-	mem->node.id = (uint32_t)req->blob_id;
 	mem->allocated = true;
 	mem->home = le32toh(req->args->alloc.node);
 	mem->rdonly = le32toh(req->args->alloc.flags) &
@@ -146,7 +146,8 @@ static int do_alloc(struct vcs_rocm *ctx, const struct request *req,
 		goto err;
 	}
 	mem->block->owner = mem;
-	vcs_table_add(&ctx->allocs, &mem->node);
+	vcs_rocm_announce(ctx, &mem->blob, VCS_ROCM_MEMORY, req->blob_id, size);
+	ctx->nr_allocs++;
 	rsp->handle = htole64(mem->block->addr);
 	return 0;
 err:
@@ -166,7 +167,9 @@ static int do_free(struct vcs_rocm *ctx, const struct request *req)
 		return ret;
 	if (!mem->allocated || addr != mem->block->addr)
 		return -EINVAL;
-	if (mem->res)
+	if (vcs_rocm_has_queue(ctx, mem))
+		return -EBUSY;
+	if (mem->blob.res)
 		vcs_rocm_revoke(ctx, mem);
 	else
 		vcs_rocm_free(ctx, mem);
@@ -180,6 +183,7 @@ static int map(struct vcs_rocm *ctx, const struct request *req, uint64_t addr,
 	const struct vcs_thunk_ops *ops = ctx->thunk->ops;
 	struct vcs_rocm_memory *mem;
 	uint64_t gpu_addr;
+	uint32_t i;
 	void *start;
 	int ret;
 
@@ -190,7 +194,7 @@ static int map(struct vcs_rocm *ctx, const struct request *req, uint64_t addr,
 		return ret;
 	if (!mem->registered)
 		return -EINVAL;
-	start = mem->res->base.win.addr;
+	start = mem->blob.res->base.win.addr;
 	ret = ops->map_to_nodes(ctx->thunk, start, nodes, nr_nodes, &gpu_addr);
 	if (ret)
 		return ret;
@@ -199,6 +203,9 @@ static int map(struct vcs_rocm *ctx, const struct request *req, uint64_t addr,
 		ops->unmap(ctx->thunk, start);
 		return -EOPNOTSUPP;
 	}
+	for (i = 0; i < nr_nodes; i++)
+		mem->nodes |= 1ULL << nodes[i];
+	mem->gpu_addr = gpu_addr;
 	rsp->alternate_vagpu = htole64(gpu_addr + (addr - (uintptr_t)start));
 	return 0;
 }
@@ -213,8 +220,11 @@ static int do_map_nodes(struct vcs_rocm *ctx, const struct request *req,
 		return -EINVAL;
 	if (nr_nodes * sizeof(nodes[0]) > req->payload_len)
 		return -EBADMSG;
-	for (i = 0; i < nr_nodes; i++)
+	for (i = 0; i < nr_nodes; i++) {
 		nodes[i] = le32toh(req->payload[i]);
+		if (nodes[i] >= ctx->sys.num_nodes)
+			return -EINVAL;
+	}
 	return map(ctx, req, le64toh(req->args->map_nodes.addr),
 		   le64toh(req->args->map_nodes.size), nodes,
 		   (uint32_t)nr_nodes, rsp);
@@ -241,7 +251,12 @@ static int do_unmap(struct vcs_rocm *ctx, const struct request *req)
 	/* What is not registered is not mapped. */
 	if (!mem->registered)
 		return 0;
-	return ctx->thunk->ops->unmap(ctx->thunk, mem->res->base.win.addr);
+	if (vcs_rocm_has_queue(ctx, mem))
+		return -EBUSY;
+	ret = ctx->thunk->ops->unmap(ctx->thunk, mem->blob.res->base.win.addr);
+	if (!ret)
+		mem->nodes = 0;
+	return ret;
 }
 
 static int do_avail(struct vcs_rocm *ctx, const struct request *req,
@@ -274,14 +289,16 @@ static int do_register(struct vcs_rocm *ctx, const struct request *req)
 		return -EINVAL;
 	if (mem->registered)
 		return -EEXIST;
-	win = &mem->res->base.win;
+	win = &mem->blob.res->base.win;
 	rdonly = win->rdonly || (le32toh(req->args->reg.flags) &
 				 VIRTIO_GPU_ROCM_MEM_READ_ONLY);
 	ret = ctx->thunk->ops->register_memory(ctx->thunk, win->addr, win->size,
 					       rdonly);
-	if (!ret)
-		mem->registered = true;
-	return ret;
+	if (ret)
+		return ret;
+	mem->registered = true;
+	mem->rdonly = rdonly;
+	return 0;
 }
 
 static int find_resource(struct vcs_rocm *ctx, const struct request *req,
@@ -292,9 +309,11 @@ static int find_resource(struct vcs_rocm *ctx, const struct request *req,
 	res = vcs_resources_find(&ctx->resources, req->res_id);
 	if (!res)
 		return -ENOENT;
-	*mem = res->mem;
-	/* The shared blob is no memory of a GPU. */
-	return *mem ? 0 : -EINVAL;
+	/* The shared blob and what is none are no memory of a GPU. */
+	if (!res->blob || res->blob->type != VCS_ROCM_MEMORY)
+		return -EINVAL;
+	*mem = (struct vcs_rocm_memory *)res->blob;
+	return 0;
 }
 
 /* The address that clients send beside a resource is the guest's own. */
@@ -311,6 +330,8 @@ static int do_deregister(struct vcs_rocm *ctx, const struct request *req)
 		return ret;
 	if (mem->allocated || !mem->registered)
 		return -EINVAL;
+	if (vcs_rocm_has_queue(ctx, mem))
+		return -EBUSY;
 	vcs_rocm_revoke(ctx, mem);
 	return 0;
 }

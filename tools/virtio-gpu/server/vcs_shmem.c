@@ -26,7 +26,7 @@ void vcs_shmem_init(struct vcs_shmem *shm, const struct vcs_window *win,
 	head(shm)->rsp_offset = htole32(sizeof(struct vcs_shmem_head));
 }
 
-static int set_async_error(const struct vcs_shmem *shm, int error)
+int vcs_shmem_set_error(const struct vcs_shmem *shm, int error)
 {
 	__atomic_store_n(&head(shm)->async_error, htole32((uint32_t)-error),
 			 __ATOMIC_RELEASE);
@@ -94,12 +94,12 @@ int vcs_shmem_execute(const struct vcs_shmem *shm, struct vcs_stats *stats,
 		bool whole;
 
 		if (len < sizeof(*req))
-			return set_async_error(shm, -EBADMSG);
+			return vcs_shmem_set_error(shm, -EBADMSG);
 		req_len = le32toh(req->len);
 		whole = req_len >= sizeof(*req) && !(req_len % 8) &&
 			req_len <= len;
 		if (find_slot(shm, req, &slot)) {
-			error = set_async_error(shm, -EINVAL);
+			error = vcs_shmem_set_error(shm, -EINVAL);
 		} else if (whole) {
 			vcs_stats_set(&stats->since, vcs_stats_now());
 			vcs_stats_set(&stats->cmd, le32toh(req->cmd));
@@ -111,7 +111,7 @@ int vcs_shmem_execute(const struct vcs_shmem *shm, struct vcs_stats *stats,
 
 		/* Where the next one would start is anybody's guess. */
 		if (!whole)
-			error = set_async_error(shm, -EBADMSG);
+			error = vcs_shmem_set_error(shm, -EBADMSG);
 		advance(shm, req);
 		if (!whole)
 			break;

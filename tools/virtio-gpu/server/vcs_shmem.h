@@ -92,6 +92,9 @@ int vcs_shmem_execute(const struct vcs_shmem *shm, struct vcs_stats *stats,
 		      const uint8_t *payload, size_t len,
 		      vcs_execute_fn execute, void *arg);
 
+/* Tell of an error, negative, that no response can carry; returns it. */
+int vcs_shmem_set_error(const struct vcs_shmem *shm, int error);
+
 /* Write what fits of @rsp, which starts with its header, and of @tail. */
 void vcs_respond_with(const struct vcs_slot *slot, int ret, void *rsp,
 		      size_t len, const void *tail, size_t tail_len);

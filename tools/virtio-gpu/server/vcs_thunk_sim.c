@@ -4,7 +4,8 @@
  *
  * It takes registrations and mappings as a real one does, computes nothing, and
  * on request reads or writes what is mapped, by the GPU's addresses. So it shows
- * that a guest's memory is where the GPU would look for it.
+ * that a guest's memory is where the GPU would look for it. Queues are those of
+ * vcs_sim_aql.h.
  */
 #include <errno.h>
 #include <search.h>
@@ -15,6 +16,7 @@
 
 #include <linux/virtio_gpu_rocm.h>
 
+#include "vcs_sim_aql.h"
 #include "vcs_thunk_sim.h"
 
 #define KIB	1024ULL
@@ -63,11 +65,43 @@ struct range {
 	uint32_t nodes;
 };
 
+/* Packets of a queue before others, and QEMU, have a turn: microseconds. */
+#define MAX_IN_A_ROW	16
+
+/* How long until memory that is waited for is looked at again, in ms. */
+#define MIN_WAIT	1
+#define MAX_WAIT	16
+
+/**
+ * struct queue - a queue
+ * @next: in the list
+ * @rung: it may have something to do
+ * @aql: its packets
+ */
+struct queue {
+	struct queue *next;
+	bool rung;
+	struct vcs_aql_queue aql;
+};
+
+/**
+ * struct sim - the thunk
+ * @base: what users see
+ * @ranges: tree of ranges
+ * @used: memory that was allocated of each node
+ * @runtime: it is enabled
+ * @queues: queues
+ * @last_id: of the queue that was created last
+ * @wait: how long it was waited last, in ms
+ */
 struct sim {
 	struct vcs_thunk base;
 	void *ranges;
 	uint64_t used[NR_NODES];
 	bool runtime;
+	struct queue *queues;
+	uint64_t last_id;
+	int wait;
 };
 
 static const uint64_t memory[NR_NODES] = {
@@ -220,10 +254,20 @@ static struct range *find_start(const struct sim *sim, const void *addr)
 	return r && r->addr == (uintptr_t)addr ? r : NULL;
 }
 
+static void remove_queue(struct queue **slot)
+{
+	struct queue *q = *slot;
+
+	*slot = q->next;
+	free(q);
+}
+
 static void sim_close(struct vcs_thunk *t)
 {
 	struct sim *sim = to_sim(t);
 
+	while (sim->queues)
+		remove_queue(&sim->queues);
 	tdestroy(sim->ranges, free);
 	free(sim);
 }
@@ -310,19 +354,30 @@ static int sim_gpu_info(struct vcs_thunk *t, uint32_t node,
 	return 0;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* The GPU's counter at that time. */
+static uint64_t to_counter(uint64_t ns)
+{
+	return ns / (1000000 / COUNTER_KHZ);
+}
+
 static int sim_clocks(struct vcs_thunk *t, uint32_t node,
 		      struct vcs_thunk_clocks *clocks)
 {
-	struct timespec now;
-	uint64_t ns;
+	uint64_t ns = now_ns();
 
 	(void)t;
 	if (node >= NR_NODES)
 		return -EINVAL;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	if (node == NODE_GPU)
-		clocks->gpu = ns / (1000000 / COUNTER_KHZ);
+		clocks->gpu = to_counter(ns);
 	clocks->cpu = ns;
 	clocks->system = ns;
 	clocks->system_frequency_hz = 1000000000;
@@ -456,6 +511,16 @@ static uint64_t checksum(const uint8_t *p, uint64_t size)
 	return sum;
 }
 
+/* What has all of it and is mapped to the node. */
+static const struct range *find_mapped(const struct sim *sim, uint32_t node,
+				       uint64_t addr, uint64_t size)
+{
+	const struct range *r = find(sim, addr, size);
+
+	return r && (r->nodes & (1U << node)) && addr >= r->addr &&
+	       addr + size <= r->addr + r->size ? r : NULL;
+}
+
 static int sim_access(struct vcs_thunk *t, struct vcs_thunk_access *access)
 {
 	const struct range *r;
@@ -463,10 +528,8 @@ static int sim_access(struct vcs_thunk *t, struct vcs_thunk_access *access)
 
 	if (!access->size || access->node != NODE_GPU)
 		return -EINVAL;
-	r = find(to_sim(t), access->addr, access->size);
-	if (!r || !(r->nodes & (1U << access->node)) ||
-	    access->addr < r->addr ||
-	    access->addr + access->size > r->addr + r->size)
+	r = find_mapped(to_sim(t), access->node, access->addr, access->size);
+	if (!r)
 		return -EFAULT;
 	if (access->fill && r->rdonly)
 		return -EACCES;
@@ -476,6 +539,120 @@ static int sim_access(struct vcs_thunk *t, struct vcs_thunk_access *access)
 	else
 		access->checksum = checksum(p, access->size);
 	return 0;
+}
+
+static void *access_of_queue(void *arg, uint32_t node, uint64_t addr,
+			     uint64_t size, bool write)
+{
+	const struct range *r = find_mapped(arg, node, addr, size);
+
+	return r && !(write && r->rdonly) ? (void *)(uintptr_t)addr : NULL;
+}
+
+/* Where it is in the list; NULL is there if it is not. */
+static struct queue **find_queue(struct sim *sim, uint64_t id)
+{
+	struct queue **slot = &sim->queues;
+
+	while (*slot && (*slot)->aql.id != id)
+		slot = &(*slot)->next;
+	return slot;
+}
+
+static int sim_create_queue(struct vcs_thunk *t,
+			    const struct vcs_thunk_queue *params, uint64_t *id)
+{
+	struct sim *sim = to_sim(t);
+	struct queue *q;
+
+	if (params->node != NODE_GPU)
+		return -EINVAL;
+	q = calloc(1, sizeof(*q));
+	if (!q)
+		return -ENOMEM;
+	q->aql.params = *params;
+	q->aql.id = ++sim->last_id;
+	q->next = sim->queues;
+	sim->queues = q;
+	*id = q->aql.id;
+	return 0;
+}
+
+static int sim_destroy_queue(struct vcs_thunk *t, uint64_t id)
+{
+	struct queue **slot = find_queue(to_sim(t), id);
+
+	if (!*slot)
+		return -EINVAL;
+	remove_queue(slot);
+	return 0;
+}
+
+static int sim_update_queue(struct vcs_thunk *t, uint64_t id,
+			    const struct vcs_thunk_queue *params)
+{
+	struct queue *q = *find_queue(to_sim(t), id);
+
+	if (!q)
+		return -EINVAL;
+	q->aql.params = *params;
+	q->aql.seen = 0;
+	q->rung = true;
+	return 0;
+}
+
+/* The indices are in memory: what is stored says no more than that. */
+static void sim_ring_doorbell(struct vcs_thunk *t, uint64_t id, uint64_t value)
+{
+	struct queue *q = *find_queue(to_sim(t), id);
+
+	(void)value;
+	if (q)
+		q->rung = true;
+}
+
+static int sim_run(struct vcs_thunk *t, int *error)
+{
+	struct sim *sim = to_sim(t);
+	const struct vcs_aql_memory mem = {
+		.access = access_of_queue,
+		.arg = sim,
+	};
+	uint64_t now = to_counter(now_ns());
+	bool busy = false, waiting = false;
+	struct queue *q;
+
+	for (q = sim->queues; q; q = q->next) {
+		uint64_t read = q->aql.read;
+
+		if (!q->rung)
+			continue;
+		switch (vcs_aql_run(&q->aql, &mem, now, MAX_IN_A_ROW)) {
+		case VCS_AQL_STOPPED:
+			*error = -EIO;
+			/* fall through */
+		case VCS_AQL_IDLE:
+			q->rung = false;
+			break;
+		case VCS_AQL_WAITING:
+			waiting = true;
+			break;
+		case VCS_AQL_BUSY:
+			busy = true;
+			break;
+		}
+		/* Who waits long can wait longer. */
+		if (q->aql.read != read)
+			sim->wait = 0;
+	}
+	if (busy)
+		return 0;
+	if (!waiting)
+		return -1;
+	sim->wait = sim->wait ? 2 * sim->wait : MIN_WAIT;
+	if (sim->wait > MAX_WAIT)
+		sim->wait = MAX_WAIT;
+	return sim->wait;
 }
 
 static const struct vcs_thunk_ops sim_ops = {
@@ -500,6 +677,11 @@ static const struct vcs_thunk_ops sim_ops = {
 	.deregister = sim_deregister,
 	.map_to_nodes = sim_map,
 	.unmap = sim_unmap,
+	.create_queue = sim_create_queue,
+	.destroy_queue = sim_destroy_queue,
+	.update_queue = sim_update_queue,
+	.ring_doorbell = sim_ring_doorbell,
+	.run = sim_run,
 	.access = sim_access,
 };
 

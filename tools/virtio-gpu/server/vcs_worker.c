@@ -7,6 +7,7 @@
  * use, by construction.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -213,6 +214,20 @@ static int do_message(struct worker *w)
 	}
 }
 
+/* What QEMU says comes first: a context that is busy with itself is no deaf one. */
+static int wait_for_message(struct worker *w)
+{
+	struct pollfd pfd = { .fd = w->sock, .events = POLLIN };
+	int n;
+
+	if (!w->ctx->ops->run)
+		return 0;
+	do {
+		n = poll(&pfd, 1, w->ctx->ops->run(w->ctx));
+	} while (!n || (n < 0 && errno == EINTR));
+	return n < 0 ? -errno : 0;
+}
+
 int vcs_worker_serve(int sock, struct vcs_context *ctx,
 		     struct vcs_map_budget *budget)
 {
@@ -226,7 +241,8 @@ int vcs_worker_serve(int sock, struct vcs_context *ctx,
 	w->ctx = ctx;
 	w->budget = budget;
 
-	while ((ret = vcs_msg_recv_packet(sock, &w->msg)) > 0) {
+	while (!(ret = wait_for_message(w)) &&
+	       (ret = vcs_msg_recv_packet(sock, &w->msg)) > 0) {
 		ret = do_message(w);
 		vcs_msg_close_fds(&w->msg);
 		if (ret)

@@ -145,6 +145,55 @@ struct rocm_req rocm_memory_at(enum rocm_generation gen, uint32_t type,
 	return req;
 }
 
+struct rocm_req rocm_queue(enum rocm_generation gen, uint32_t type,
+			   uint32_t res_id, uint64_t queue_id)
+{
+	struct rocm_req req = begin(5, 136, gen == ROCM_2025 ? 96 : 168);
+
+	req.gen = gen;
+	rocm_set64(&req, 16, queue_id);
+	rocm_set32(&req, 120, res_id);
+	rocm_set32(&req, 124, type);
+	return req;
+}
+
+struct rocm_req rocm_create_queue(enum rocm_generation gen,
+				  const struct rocm_queue *queue)
+{
+	struct rocm_req req = rocm_queue(gen, 0, queue->res_id, 0);
+
+	rocm_set32(&req, 16, queue->node);
+	rocm_set32(&req, 20, 21);
+	rocm_set32(&req, 24, queue->percentage);
+	rocm_set64(&req, 32, (uint64_t)queue->priority);
+	/* No SDMA engine, and pointers of the guest's. */
+	rocm_set32(&req, 44, UINT32_MAX);
+	rocm_set64(&req, 48, queue->addr);
+	rocm_set64(&req, 56, queue->size);
+	rocm_set64(&req, 64, 0x7fff12345678);
+	rocm_set64(&req, 72, 0x7fff87654321);
+	rocm_set64(&req, 80, queue->write_ptr);
+	rocm_set64(&req, 88, queue->read_ptr);
+	rocm_set64(&req, 96, queue->blob_id);
+	rocm_set64(&req, 112, queue->doorbell_blob_id);
+	rocm_set32(&req, 128, queue->mem_res_id);
+	return req;
+}
+
+struct rocm_req rocm_update_queue(uint32_t res_id,
+				  const struct rocm_queue *queue)
+{
+	/* It names the queue by a pointer of the guest's, too. */
+	struct rocm_req req = rocm_queue(ROCM_2026, 2, res_id, 0x7fff12345678);
+
+	rocm_set32(&req, 24, queue->percentage);
+	rocm_set64(&req, 32, (uint64_t)queue->priority);
+	rocm_set64(&req, 40, queue->addr);
+	rocm_set64(&req, 48, queue->size);
+	rocm_set32(&req, 128, queue->mem_res_id);
+	return req;
+}
+
 struct rocm_req rocm_set_trap(uint32_t node, uint64_t handler,
 			      uint64_t handler_size)
 {

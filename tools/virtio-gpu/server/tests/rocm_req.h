@@ -57,6 +57,43 @@ struct rocm_req rocm_alloc(enum rocm_generation gen, uint32_t node,
 /* FREE, UNMAP, DEREGISTER, AVAIL */
 struct rocm_req rocm_memory_at(enum rocm_generation gen, uint32_t type,
 			       uint32_t res_id, uint64_t addr);
+
+/**
+ * struct rocm_queue - what CREATE of a queue says
+ * @node: the GPU
+ * @percentage: 0 to 100
+ * @priority: -3 to 3
+ * @addr: of the packets
+ * @size: bytes of them
+ * @write_ptr: address of an index
+ * @read_ptr: likewise
+ * @blob_id: of the queue
+ * @doorbell_blob_id: or 0
+ * @res_id: with the indices
+ * @mem_res_id: with the packets
+ */
+struct rocm_queue {
+	uint32_t node;
+	uint32_t percentage;
+	int64_t priority;
+	uint64_t addr;
+	uint64_t size;
+	uint64_t write_ptr;
+	uint64_t read_ptr;
+	uint64_t blob_id;
+	uint64_t doorbell_blob_id;
+	uint32_t res_id;
+	uint32_t mem_res_id;
+};
+
+struct rocm_req rocm_create_queue(enum rocm_generation gen,
+				  const struct rocm_queue *queue);
+/* What it has of percentage, priority, packets and @mem_res_id. */
+struct rocm_req rocm_update_queue(uint32_t res_id,
+				  const struct rocm_queue *queue);
+/* DESTROY, or those that there are not. */
+struct rocm_req rocm_queue(enum rocm_generation gen, uint32_t type,
+			   uint32_t res_id, uint64_t queue_id);
 struct rocm_req rocm_set_trap(uint32_t node, uint64_t handler,
 			      uint64_t handler_size);
 struct rocm_req rocm_access(bool fill, uint32_t node, uint64_t addr,

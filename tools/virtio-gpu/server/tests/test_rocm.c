@@ -1372,7 +1372,7 @@ static void memory_requests_that_there_are_not(void **state)
 	}
 }
 
-/* Events and queues */
+/* Events */
 
 static void trap_handlers(void **state)
 {
@@ -1403,7 +1403,7 @@ static void trap_handlers(void **state)
 	expect_zeros(80);
 }
 
-static void no_events_and_no_queues(void **state)
+static void no_events(void **state)
 {
 	struct rocm_req req;
 	uint32_t type;
@@ -1417,17 +1417,6 @@ static void no_events_and_no_queues(void **state)
 		assert_int_equal(submit(req), type == 6 ? -EFAULT :
 				 -EOPNOTSUPP);
 		expect_zeros(80);
-	}
-	for (type = 0; type < 7; type++) {
-		req = rocm_nop();
-		req.len = 136;
-		req.room = type % 2 ? 96 : 168;
-		rocm_set32(&req, 0, 5);
-		rocm_set32(&req, 4, 136);
-		rocm_set64(&req, 16, 0x7fff12345678);
-		rocm_set32(&req, 124, type);
-		assert_int_equal(submit(req), -EOPNOTSUPP);
-		expect_zeros(req.room);
 	}
 }
 
@@ -1747,7 +1736,7 @@ int main(void)
 		T(allocations_are_limited),
 		T(memory_requests_that_there_are_not),
 		T(trap_handlers),
-		T(no_events_and_no_queues),
+		T(no_events),
 		T(access_is_for_simulated_gpus),
 		T(bad_resources),
 		T(windows_that_are_not_finished),
