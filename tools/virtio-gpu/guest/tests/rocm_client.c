@@ -608,10 +608,12 @@ int rocm_alloc(struct rocm_client *c, uint32_t node, uint32_t flags,
 	if (!(flags & ROCM_FLAG_HOST_ACCESS))
 		return 0;
 
-	addr = map_blob(c, c->blob_id, size, (void *)(uintptr_t)buf->handle,
+	addr = map_blob(c, c->blob_id, size,
+			c->reserved ? (void *)(uintptr_t)buf->handle : NULL,
 			&buf->bo_handle, &buf->res_id);
 	if (addr == MAP_FAILED)
 		return -errno;
+	buf->addr = addr;
 	rocm_transcript_line(c->transcript, "blob %u %llu %llu", buf->res_id,
 			     (unsigned long long)size,
 			     (unsigned long long)c->blob_id);
@@ -637,13 +639,28 @@ int rocm_free(struct rocm_client *c, struct rocm_buf *buf)
 
 	if (buf->bo_handle) {
 		/* The range stays taken. */
-		if (mmap((void *)(uintptr_t)buf->handle, buf->size, PROT_NONE,
+		if (c->reserved &&
+		    mmap(buf->addr, buf->size, PROT_NONE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
 			 MAP_FIXED, -1, 0) == MAP_FAILED)
 			return -errno;
+		if (!c->reserved)
+			munmap(buf->addr, buf->size);
 		err = close_resource(c, buf->bo_handle, buf->res_id);
 	}
 	return ret ? ret : err;
+}
+
+struct rocm_reg rocm_buf_reg(const struct rocm_buf *buf)
+{
+	return (struct rocm_reg){
+		.base = (uintptr_t)buf->addr,
+		.size = buf->size,
+		.bo_handle = buf->bo_handle,
+		.res_id = buf->res_id,
+		.handle = buf->handle,
+		.gpu_va = buf->handle,
+	};
 }
 
 int rocm_avail(struct rocm_client *c, uint32_t node, uint64_t *avail)

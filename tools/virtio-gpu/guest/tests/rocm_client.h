@@ -272,13 +272,16 @@ struct rocm_reg {
 
 /**
  * struct rocm_buf - memory that the host gave
- * @handle: its address, for the GPU and here
+ * @handle: its address, for the GPU and for clients here
+ * @addr: where it is here, NULL if it is not for the CPU; beside a client that
+ *	has reserved the range this is not @handle
  * @size: in bytes
  * @bo_handle: GEM handle, 0 if it is not for the CPU
  * @res_id: resource, likewise
  */
 struct rocm_buf {
 	uint64_t handle;
+	uint8_t *addr;
 	uint64_t size;
 	uint32_t bo_handle;
 	uint32_t res_id;
@@ -442,7 +445,7 @@ void rocm_memory_req(struct rocm_client *c, struct rocm_req *req,
 int rocm_memory(struct rocm_client *c, struct rocm_req *req,
 		struct rocm_rsp *rsp);
 
-/* Memory of the host, mapped at buf->handle if it is for the CPU. */
+/* Memory of the host, mapped at buf->addr if it is for the CPU. */
 int rocm_alloc(struct rocm_client *c, uint32_t node, uint32_t flags,
 	       uint64_t size, struct rocm_buf *buf);
 int rocm_free(struct rocm_client *c, struct rocm_buf *buf);
@@ -452,6 +455,8 @@ int rocm_free(struct rocm_client *c, struct rocm_buf *buf);
  */
 int rocm_buf_command(struct rocm_client *c, enum rocm_memory type,
 		     const struct rocm_buf *buf);
+/* It as what a queue may be in. */
+struct rocm_reg rocm_buf_reg(const struct rocm_buf *buf);
 int rocm_avail(struct rocm_client *c, uint32_t node, uint64_t *avail);
 
 /* The ioctl only; base and size of @reg are what is registered. */

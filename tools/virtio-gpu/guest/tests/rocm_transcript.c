@@ -149,7 +149,7 @@ static void put_bytes(struct rocm_transcript *t, const char *what,
 
 	while (end && !bytes[end - 1] && !masked(mask, end - 1))
 		end--;
-	fprintf(t->out, "%s %u ", what, size);
+	fprintf(t->out, end ? "%s %u " : "%s %u", what, size);
 	for (i = 0; i < end; i++) {
 		if (masked(mask, i))
 			fputs("..", t->out);

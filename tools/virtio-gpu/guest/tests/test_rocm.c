@@ -6,7 +6,7 @@
  *
  * VGPU_ROCM_NO_ACCESS=1       the backend has none: data is not looked at
  * VGPU_ROCM_TRANSCRIPT=FILE   what is said is recorded, see rocm_transcript.h;
- *                             -t smallest and -t questions are good for replay
+ *                             -t session is for replay by the server's tests
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -1404,6 +1404,150 @@ TEST_F(rocm, maps_beside_the_registration)
 
 	ASSERT_EQ(0, rocm_map(&self->c, reg, &self->node, 1));
 	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, 4 * PAGE, 16));
+}
+
+/*
+ * What is recorded: once through all of it, each time the same. Of the answers
+ * only clocks, addresses and what memory holds may differ.
+ */
+
+/* What @node has. */
+static int describe_node(struct rocm_client *c, uint32_t node)
+{
+	struct rocm_rsp props = { 0 }, rsp = { 0 };
+	int ret;
+
+	ret = rocm_query(c, ROCM_QUERY_GET_NODE_PROP, node, &props);
+	if (!ret)
+		ret = rocm_query_list(c, ROCM_QUERY_NODE_MEM_PROP, node,
+				      rocm_get32(props.bytes,
+						 ROCM_NODE_RSP_BANKS),
+				      ROCM_BANK_SIZE, &rsp);
+	if (!ret)
+		ret = rocm_query_list(c, ROCM_QUERY_NODE_CACHE_PROP, node,
+				      rocm_get32(props.bytes,
+						 ROCM_NODE_RSP_CACHES),
+				      ROCM_CACHE_SIZE, &rsp);
+	if (!ret)
+		ret = rocm_query_list(c, ROCM_QUERY_NODE_IO_LINK, node,
+				      rocm_get32(props.bytes,
+						 ROCM_NODE_RSP_LINKS),
+				      ROCM_LINK_SIZE, &rsp);
+	rsp.capacity = 0;
+	return ret ? ret : rocm_query(c, ROCM_QUERY_CLOCK_COUNTERS, node, &rsp);
+}
+
+/* No trap handler: of size 0, and nowhere. */
+static int no_trap_handler(struct rocm_client *c, uint32_t node)
+{
+	struct rocm_req req = { .size = ROCM_EVENT_SIZE };
+	struct rocm_rsp rsp = { 0 };
+
+	rocm_put32(req.bytes, ROCM_EVENT_TRAP_NODE, node);
+	rocm_put32(req.bytes, ROCM_EVENT_TYPE, ROCM_EVENT_SET_TRAP);
+	return rocm_call(c, ROCM_EVENT, &req, &rsp);
+}
+
+/* Memory of the host, with a blob and without one. */
+static int use_memory_of_the_host(struct rocm_client *c, uint32_t node)
+{
+	struct rocm_buf buf;
+	struct rocm_reg reg;
+	uint64_t avail;
+	int ret;
+
+	ret = rocm_avail(c, node, &avail);
+	if (!ret)
+		ret = rocm_alloc(c, node, ROCM_FLAG_NONPAGED |
+				 ROCM_FLAG_HOST_ACCESS, 16 * PAGE, &buf);
+	if (!ret)
+		ret = rocm_buf_command(c, ROCM_MEMORY_MAP_MEM_TO_GPU, &buf);
+	if (ret)
+		return ret;
+	reg = rocm_buf_reg(&buf);
+	ret = shared(c, node, &reg, buf.addr, buf.size, 1);
+	if (!ret)
+		ret = rocm_buf_command(c, ROCM_MEMORY_UNMAP, &buf);
+	if (!ret)
+		ret = rocm_free(c, &buf);
+
+	if (!ret)
+		ret = rocm_alloc(c, node, ROCM_FLAG_NONPAGED, MIB, &buf);
+	return ret ? ret : rocm_free(c, &buf);
+}
+
+TEST_F(rocm, session)
+{
+	static const uint32_t plain[] = {
+		ROCM_QUERY_GPU_INFO, ROCM_QUERY_GET_VER, ROCM_QUERY_XNACK,
+		ROCM_QUERY_RUNTIME_ENABLE, ROCM_QUERY_RUNTIME_CAPS,
+		ROCM_QUERY_NANO_TIME,
+	};
+	struct rocm_client *c = &self->c;
+	struct rocm_rsp rsp = { 0 };
+	struct rocm_req req = { 0 };
+	struct rocm_reg *reg, *inside, *part, *file, unknown;
+	uint32_t words[2] = { ROCM_NOP, 8 };
+	uint8_t *buf = pages(2 * MIB + 2 * PAGE);
+	struct memory mem;
+	size_t i;
+
+	/* A runtime looks around. */
+	for (i = 0; i < ARRAY_SIZE(plain); i++) {
+		rsp.capacity = 0;
+		EXPECT_EQ(0, rocm_query(c, plain[i], 0, &rsp)) {
+			TH_LOG("query %u", plain[i]);
+		}
+	}
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, describe_node(c, i));
+	rsp.capacity = 0;
+	EXPECT_EQ(0, rocm_query(c, ROCM_QUERY_AMDGPU_HANDLE, self->node, &rsp));
+	EXPECT_EQ(0, no_trap_handler(c, self->node));
+	EXPECT_EQ(0, use_memory_of_the_host(c, self->node));
+
+	/* A program locks memory: whole, inside that, inside pages, a file. */
+	ASSERT_EQ(0, register_and_map(c, self->node, buf, 2 * MIB, &reg));
+	ASSERT_EQ(0, rocm_register(c, buf + PAGE, MIB, 0, &inside));
+	EXPECT_EQ(0, shared(c, self->node, reg, buf, 2 * MIB, 1));
+	ASSERT_EQ(0, register_and_map(c, self->node, buf + 2 * MIB - 5000,
+				      10000, &part));
+	EXPECT_EQ(0, shared(c, self->node, part, buf + 2 * MIB - 5000, 5000,
+			    2));
+	EXPECT_EQ(0, rocm_deregister(c, inside));
+	EXPECT_EQ(0, rocm_deregister(c, part));
+	ASSERT_EQ(0, memory_get(MEMORY_TMPFS_RDONLY, &mem));
+	ASSERT_EQ(0, rocm_register(c, mem.addr, mem.size,
+				   VIRTGPU_BLOB_FLAG_USERPTR_RDONLY, &file));
+	ASSERT_EQ(0, rocm_map(c, file, &self->node, 1));
+	EXPECT_EQ(0, gpu_reads(c, self->node, file, mem.addr, mem.size,
+			       rocm_checksum(mem.addr, mem.size)));
+	if (!no_access())
+		EXPECT_EQ(-EACCES, rocm_gpu_fill(c, self->node, file->gpu_va,
+						 mem.size, 1));
+
+	/* What is refused. */
+	unknown = *reg;
+	unknown.res_id = INT32_MAX;
+	EXPECT_REFUSED(rocm_map(c, &unknown, &self->node, 1));
+	EXPECT_REFUSED(rocm_map(c, reg, (uint32_t[]){ self->node, 99 }, 2));
+	EXPECT_REFUSED(rocm_reg_mem(c, reg, reg->handle, 2 * MIB + 1));
+	rsp.capacity = 0;
+	EXPECT_REFUSED(rocm_query(c, 63, 0, &rsp));
+	rocm_memory_req(c, &req, 63, reg->res_id);
+	EXPECT_REFUSED(rocm_memory(c, &req, &rsp));
+	EXPECT_REFUSED(raw_whole(c, &req, 7, 16));
+	EXPECT_REFUSED(raw(c, &req, ROCM_QUERY, 136, 128, RAW_ROOM));
+	EXPECT_EQ(1, raw(c, &req, ROCM_NOP, 16, 16, 0));
+	EXPECT_EQ(0, rocm_exchange(c, words, sizeof(words)));
+
+	/* It ends, with one registration for the host to undo. */
+	EXPECT_EQ(0, rocm_deregister(c, reg));
+	rsp.capacity = 0;
+	EXPECT_EQ(0, rocm_query(c, ROCM_QUERY_RUNTIME_DISABLE, 0, &rsp));
+	rsp.capacity = 0;
+	EXPECT_EQ(0, rocm_query(c, ROCM_QUERY_REL_SYS_PROP, 0, &rsp));
+	EXPECT_EQ(0, nop(c));
 }
 
 TEST_HARNESS_MAIN
