@@ -5,7 +5,8 @@
  * Each context has a worker process of its own, and a socket pair of its own to
  * it. Requests are sent in their order and answered in their order. Nothing
  * here blocks: what does not fit into the socket waits in the queue, and the
- * payload of a submission waits in guest memory.
+ * payload of a submission waits in guest memory. Doorbells are requests without
+ * an answer.
  *
  * A worker may do what it likes with the memory that it has mapped, but only as
  * long as it lives. So whatever goes wrong with one ends in a kill, and the
@@ -34,6 +35,12 @@
  * single RAM file stay below the usual 1024.
  */
 #define COMPUTE_MAX_MAPS_SENT   8
+
+/*
+ * DOORBELL requests that may wait in one context. As many as KFD has queues for
+ * a process (KFD_MAX_NUM_OF_QUEUES_PER_PROCESS), each with its register.
+ */
+#define COMPUTE_MAX_DOORBELLS   1024
 
 /* Messages taken from one worker at a time: one for each command there is. */
 #define COMPUTE_MAX_READS       VIRTQUEUE_MAX_SIZE
@@ -110,6 +117,7 @@ static struct vgpu_msg_hello compute_hello(VirtIOGPUCompute *s)
     return (struct vgpu_msg_hello) {
         .hdr.type = VGPU_MSG_HELLO,
         .hdr.size = sizeof(struct vgpu_msg_hello),
+        .hdr.flags = VGPU_MSG_F_DOORBELLS,
         .hdr.serial = s->hello_serial,
         .version = VGPU_PROTO_VERSION,
     };
@@ -455,6 +463,19 @@ static int compute_ctx_send_submit(ComputeContext *ctx, ComputeRequest *req,
     return ret;
 }
 
+static int compute_ctx_send_doorbell(ComputeContext *ctx, ComputeRequest *req,
+                                     struct vgpu_msg_doorbell *msg)
+{
+    msg->hdr.size = sizeof(*msg);
+    msg->hdr.flags = 0;
+    msg->res_id = req->doorbell.res_id;
+    msg->offset = req->doorbell.offset;
+    msg->size = req->doorbell.size;
+    msg->reserved = 0;
+    msg->value = req->doorbell.value;
+    return compute_ctx_sendmsg(ctx, &msg->hdr, NULL, 0);
+}
+
 static int compute_ctx_send(ComputeContext *ctx, ComputeRequest *req,
                             void *buf)
 {
@@ -470,6 +491,8 @@ static int compute_ctx_send(ComputeContext *ctx, ComputeRequest *req,
         return compute_ctx_send_unmap(ctx, req, buf);
     case VGPU_MSG_SUBMIT:
         return compute_ctx_send_submit(ctx, req, buf);
+    case VGPU_MSG_DOORBELL:
+        return compute_ctx_send_doorbell(ctx, req, buf);
     default:
         g_assert_not_reached();
     }
@@ -511,6 +534,15 @@ static void compute_ctx_send_queue(ComputeContext *ctx)
         }
         trace_virtio_gpu_compute_request(ctx->id, req->serial, req->type);
         QTAILQ_REMOVE(&ctx->queue, req, next);
+        if (req->type == VGPU_MSG_DOORBELL) {
+            /* not answered: that it is taken is all that tells of a worker */
+            ctx->nr_doorbells--;
+            g_free(req);
+            if (QTAILQ_EMPTY(&ctx->sent)) {
+                compute_ctx_watch(ctx);
+            }
+            continue;
+        }
         QTAILQ_INSERT_TAIL(&ctx->sent, req, next);
         ctx->nr_maps += req->type == VGPU_MSG_RES_MAP;
     }
@@ -537,6 +569,50 @@ void compute_ctx_request(ComputeContext *ctx, ComputeRequest *req)
         compute_ctx_watch(ctx);
     }
     compute_ctx_send_queue(ctx);
+}
+
+static bool compute_is_doorbell(const ComputeRequest *req, uint32_t res_id,
+                                uint32_t offset, uint32_t size)
+{
+    return req->type == VGPU_MSG_DOORBELL && req->doorbell.res_id == res_id &&
+           req->doorbell.offset == offset && req->doorbell.size == size;
+}
+
+void compute_ctx_doorbell(ComputeContext *ctx, uint32_t res_id,
+                          uint32_t offset, uint64_t value, uint32_t size)
+{
+    ComputeRequest *req = QTAILQ_LAST(&ctx->queue);
+
+    if (ctx->state != COMPUTE_CTX_RUNNING || ctx->killed) {
+        return;
+    }
+    if (req && compute_is_doorbell(req, res_id, offset, size)) {
+        req->doorbell.value = value;
+        return;
+    }
+    if (ctx->nr_doorbells >= COMPUTE_MAX_DOORBELLS) {
+        while (req && !compute_is_doorbell(req, res_id, offset, size)) {
+            req = QTAILQ_PREV(req, next);
+        }
+        if (!req) {
+            qemu_log_mask(LOG_GUEST_ERROR, "virtio-gpu-compute: context %"
+                          PRIu32 " has stored to more than %d doorbells that "
+                          "its worker does not look at: it is killed\n",
+                          ctx->id, COMPUTE_MAX_DOORBELLS);
+            compute_ctx_kill(ctx);
+            return;
+        }
+        QTAILQ_REMOVE(&ctx->queue, req, next);
+    } else {
+        req = g_new0(ComputeRequest, 1);
+        req->type = VGPU_MSG_DOORBELL;
+        req->doorbell.res_id = res_id;
+        req->doorbell.offset = offset;
+        req->doorbell.size = size;
+        ctx->nr_doorbells++;
+    }
+    req->doorbell.value = value;
+    compute_ctx_request(ctx, req);
 }
 
 /* Receiving from a worker */
@@ -589,13 +665,28 @@ static bool compute_ctx_ready(ComputeContext *ctx,
     return false;
 }
 
+/* Is that what a worker may say of what it was asked? */
+static bool compute_done_flags_valid(const ComputeRequest *req,
+                                     const struct vgpu_msg_done *msg)
+{
+    ComputeResource *res = req->mapping ? req->mapping->res : NULL;
+
+    if (!msg->flags) {
+        return true;
+    }
+    return msg->flags == VGPU_DONE_DOORBELLS && !msg->status &&
+           req->type == VGPU_MSG_RES_MAP && res->fd >= 0 &&
+           /* offsets in messages have 32 bits */
+           res->size <= UINT32_MAX;
+}
+
 static void compute_ctx_done(ComputeContext *ctx,
                              const struct vgpu_msg_done *msg)
 {
     ComputeRequest *req = QTAILQ_FIRST(&ctx->sent);
 
     if (msg->hdr.type != VGPU_MSG_DONE || !req ||
-        msg->hdr.serial != req->serial || msg->flags ||
+        msg->hdr.serial != req->serial || !compute_done_flags_valid(req, msg) ||
         /* memory that cannot be unmapped is in use as long as it lives */
         (msg->status && req->type == VGPU_MSG_RES_UNMAP)) {
         trace_virtio_gpu_compute_ctx_broken(ctx->id, "unexpected message");
@@ -607,6 +698,10 @@ static void compute_ctx_done(ComputeContext *ctx,
     QTAILQ_REMOVE(&ctx->sent, req, next);
     ctx->nr_maps -= req->type == VGPU_MSG_RES_MAP;
     compute_ctx_watch(ctx);
+    if (msg->flags) {
+        /* before a MAP_BLOB that waits is processed */
+        req->mapping->res->trapped = true;
+    }
     compute_request_done(ctx, req, msg->status);
     g_free(req);
 }

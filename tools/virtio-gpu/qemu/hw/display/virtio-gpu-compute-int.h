@@ -14,6 +14,7 @@
 #include "virtio-gpu-compute-mem.h"
 
 typedef struct ComputeContext ComputeContext;
+typedef struct ComputeDoorbells ComputeDoorbells;
 typedef struct ComputeResource ComputeResource;
 
 struct VirtIOGPUCompute {
@@ -76,6 +77,8 @@ struct ComputeResource {
     int fd;                     /* -1 if there is none */
     bool mapped;                /* into hostmem */
     uint64_t map_offset;        /* where there */
+    bool trapped;               /* it is doorbells: fd is only its size */
+    ComputeDoorbells *doorbells; /* NULL if it is not mapped */
 
     GArray *waiting;            /* serials of commands, in their order */
     QTAILQ_HEAD(, ComputeMapping) mappings;
@@ -91,6 +94,12 @@ typedef struct ComputeRequest {
     uint32_t ring_idx;          /* SUBMIT */
     uint32_t total;             /* runs of RES_MAP, bytes of SUBMIT */
     uint32_t sent;              /* of total */
+    struct {                    /* DOORBELL, as in the message */
+        uint32_t res_id;
+        uint32_t offset;
+        uint32_t size;
+        uint64_t value;
+    } doorbell;
     QTAILQ_ENTRY(ComputeRequest) next;
 } ComputeRequest;
 
@@ -113,6 +122,7 @@ struct ComputeContext {
     uint64_t create_cmd;        /* serials of the commands to answer, or 0 */
     uint64_t destroy_cmd;
     uint32_t nr_maps;           /* RES_MAP requests in sent */
+    uint32_t nr_doorbells;      /* DOORBELL requests in queue */
     QEMUTimer *watchdog;        /* NULL when lost */
     QTAILQ_HEAD(, ComputeRequest) queue;
     QTAILQ_HEAD(, ComputeRequest) sent;
@@ -155,6 +165,21 @@ ComputeContext *compute_ctx_new(VirtIOGPUCompute *s, uint32_t id,
 void compute_ctx_request(ComputeContext *ctx, ComputeRequest *req);
 
 /**
+ * compute_ctx_doorbell() - tell a context's worker of a store to a doorbell
+ * @ctx: the context; nothing happens if it has no worker, or none any more
+ * @res_id: the resource
+ * @offset: in it, a multiple of @size
+ * @value: what was stored
+ * @size: of the store, 4 or 8
+ *
+ * A store to the same register that the worker has not been told of is
+ * forgotten where nothing came between, or there are many. @ctx is killed if
+ * there are too many of different ones.
+ */
+void compute_ctx_doorbell(ComputeContext *ctx, uint32_t res_id,
+                          uint32_t offset, uint64_t value, uint32_t size);
+
+/**
  * compute_ctx_kill() - kill a context's worker
  * @ctx: the context
  *
@@ -178,6 +203,24 @@ void compute_ctx_gone(ComputeContext *ctx);
  * Returns: whether it is dead
  */
 bool compute_ctx_wait(ComputeContext *ctx, int64_t deadline);
+
+/* virtio-gpu-compute-doorbells.c */
+
+/**
+ * compute_doorbells_map() - show doorbells in hostmem
+ * @s: the device
+ * @res: a resource that is doorbells and not mapped
+ * @offset: in hostmem
+ */
+void compute_doorbells_map(VirtIOGPUCompute *s, ComputeResource *res,
+                           uint64_t offset);
+
+/**
+ * compute_doorbells_unmap() - take doorbells out of hostmem
+ * @s: the device
+ * @res: the resource, mapped; what is stored from now on does not reach it
+ */
+void compute_doorbells_unmap(VirtIOGPUCompute *s, ComputeResource *res);
 
 /* virtio-gpu-compute.c, called by virtio-gpu-compute-ctx.c */
 

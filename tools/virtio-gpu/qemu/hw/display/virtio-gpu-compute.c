@@ -175,9 +175,11 @@ static bool compute_hostmem_init(VirtIOGPUCompute *s, Error **errp)
 static bool compute_blob_map(VirtIOGPUCompute *s, ComputeResource *res,
                              uint64_t offset)
 {
-    if (mmap((uint8_t *)s->hostmem_ptr + offset, res->size,
-             PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, res->fd,
-             0) == MAP_FAILED) {
+    if (res->trapped) {
+        compute_doorbells_map(s, res, offset);
+    } else if (mmap((uint8_t *)s->hostmem_ptr + offset, res->size,
+                    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, res->fd,
+                    0) == MAP_FAILED) {
         return false;
     }
     res->mapped = true;
@@ -188,7 +190,9 @@ static bool compute_blob_map(VirtIOGPUCompute *s, ComputeResource *res,
 
 static void compute_blob_unmap(VirtIOGPUCompute *s, ComputeResource *res)
 {
-    if (!compute_hostmem_fill(s, res->map_offset, res->size)) {
+    if (res->trapped) {
+        compute_doorbells_unmap(s, res);
+    } else if (!compute_hostmem_fill(s, res->map_offset, res->size)) {
         /* the guest keeps a blob that nobody else uses: no harm but memory */
         warn_report_once("virtio-gpu-compute: cannot unmap a blob: %s",
                          strerror(errno));
@@ -926,7 +930,8 @@ static uint32_t compute_cmd_map_blob(VirtIOGPUCompute *s,
     }
 
     resp.hdr.type = VIRTIO_GPU_RESP_OK_MAP_INFO;
-    resp.map_info = cpu_to_le32(VIRTIO_GPU_MAP_CACHE_CACHED);
+    resp.map_info = cpu_to_le32(res->trapped ? VIRTIO_GPU_MAP_CACHE_UNCACHED
+                                             : VIRTIO_GPU_MAP_CACHE_CACHED);
     virtio_gpu_ctrl_response(s->g, cmd, &resp.hdr, sizeof(resp));
     return 0;
 

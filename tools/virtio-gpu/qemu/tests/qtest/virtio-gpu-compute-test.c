@@ -17,6 +17,7 @@
 #include "libqos/virtio-pci.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
+#include "hw/pci/pci_regs.h"
 #include "hw/virtio/virtio-gpu-compute-proto.h"
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_gpu.h"
@@ -41,6 +42,13 @@
 
 #define RAM_ARGS        "-m 256M -machine q35,memory-backend=mem " \
                         "-object memory-backend-memfd,id=mem,size=256M,share=on "
+
+/* A slot that the device can be unplugged from, by the slot's own registers */
+#define PCI_SLOT_PORT   3
+#define PCI_BUS_SLOT    1
+#define SLOT_ARGS       "-global " \
+                        "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off " \
+                        "-device pcie-root-port,id=root,addr=3.0 "
 
 /* The server */
 
@@ -107,7 +115,9 @@ static gpointer server_thread(gpointer opaque)
     g_assert_cmpint(hello.hdr.type, ==, VGPU_MSG_HELLO);
     g_assert_cmpint(hello.hdr.size, ==, sizeof(hello));
     g_assert_cmpint(hello.version, ==, VGPU_PROTO_VERSION);
+    g_assert_cmphex(hello.hdr.flags, ==, VGPU_MSG_F_DOORBELLS);
 
+    hello.hdr.flags = 0;
     hello.version = s->version;
     hello.nr_capsets = s->nr_capsets;
     hello.hdr.size += s->nr_capsets * sizeof(capset);
@@ -376,6 +386,7 @@ typedef union Message {
     struct vgpu_msg_res_map map;
     struct vgpu_msg_res_unmap unmap;
     struct vgpu_msg_submit submit;
+    struct vgpu_msg_doorbell doorbell;
     uint8_t bytes[VGPU_PROTO_MAX_MSG + 1];
 } Message;
 
@@ -431,6 +442,7 @@ typedef struct Guest {
     QTestState *qts;
     QGuestAllocator alloc;
     QPCIBus *bus;
+    QPCIDevice *slot;           /* NULL if it is not in one */
     QVirtioPCIDevice *pci;
     QVirtioDevice *vdev;
     QVirtQueue *vq;
@@ -466,24 +478,55 @@ static void guest_start_device(Guest *g, uint64_t without)
 
 /* more options of the chardev */
 static const char *chardev_args = "";
+static bool in_slot;
+
+/* The root port, ready for what is plugged into it */
+static QPCIDevice *guest_open_slot(Guest *g)
+{
+    QPCIDevice *port = qpci_device_find(g->bus, QPCI_DEVFN(PCI_SLOT_PORT, 0));
+
+    g_assert_nonnull(port);
+    qpci_config_writeb(port, PCI_SECONDARY_BUS, PCI_BUS_SLOT);
+    qpci_config_writeb(port, PCI_SUBORDINATE_BUS, PCI_BUS_SLOT);
+    /* where libqos puts BARs: e0000000 to fe9fffff */
+    qpci_config_writew(port, PCI_MEMORY_BASE, 0xe000);
+    qpci_config_writew(port, PCI_MEMORY_LIMIT, 0xfe90);
+    qpci_device_enable(port);
+    return port;
+}
+
+/* The guest takes the power away from it; the device is gone after that */
+static void guest_unplug(Guest *g)
+{
+    uint8_t cap = qpci_find_capability(g->slot, PCI_CAP_ID_EXP, 0);
+
+    g_assert_cmpint(cap, !=, 0);
+    qpci_config_writew(g->slot, cap + PCI_EXP_SLTCTL,
+                       PCI_EXP_SLTCTL_PWR_IND_OFF | PCI_EXP_SLTCTL_PWR_OFF);
+    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
+}
 
 static Guest *guest_new_device(const char *device, const char *args,
                                uint64_t without)
 {
-    QPCIAddress addr = { .devfn = QPCI_DEVFN(PCI_SLOT_GPU, 0) };
+    QPCIAddress addr = {
+        .devfn = in_slot ? PCI_BUS_SLOT << 8 : QPCI_DEVFN(PCI_SLOT_GPU, 0),
+    };
     Guest *g = g_new0(Guest, 1);
 
     g->server = server_new();
     server_start(g->server);
-    g->qts = qtest_initf(RAM_ARGS "-nodefaults -bios %s %s "
+    g->qts = qtest_initf(RAM_ARGS "-nodefaults -bios %s %s %s"
                          "-chardev socket,id=vgpu,path=%s%s "
-                         "-device %s,hostmem=16M,addr=%d.0",
-                         g->server->bios, args, g->server->path, chardev_args,
-                         device, PCI_SLOT_GPU);
+                         "-device %s,hostmem=16M,%s",
+                         g->server->bios, args, in_slot ? SLOT_ARGS : " ",
+                         g->server->path, chardev_args, device,
+                         in_slot ? "bus=root,id=gpu" : "addr=4.0");
     server_join(g->server);
     g_assert_cmpint(g->server->control, >=, 0);
     pc_alloc_init(&g->alloc, g->qts, 0);
     g->bus = qpci_new_pc(g->qts, &g->alloc);
+    g->slot = in_slot ? guest_open_slot(g) : NULL;
     g->pci = virtio_pci_new(g->bus, &addr);
     g_assert_nonnull(g->pci);
     g->vdev = &g->pci->vdev;
@@ -511,7 +554,10 @@ static Guest *guest_new(void)
 static void guest_quit(Guest *g)
 {
     qvirtqueue_cleanup(g->vdev->bus, g->vq, &g->alloc);
-    qvirtio_pci_device_disable(g->pci);
+    if (!g->slot) {
+        qvirtio_pci_device_disable(g->pci);
+    }
+    g_free(g->slot);
     g_free(g->pci->pdev);
     g_free(g->pci);
     qpci_free_pc(g->bus);
@@ -1978,6 +2024,431 @@ static void test_blob_unmappable(void)
     guest_quit(g);
 }
 
+/* Tests: doorbells */
+
+static uint32_t map_blob(Guest *g, uint32_t res, uint64_t offset)
+{
+    struct virtio_gpu_resp_map_info info;
+
+    g_assert_cmphex(cmd_wait_full(send_map(g, res, offset), &info).type, ==,
+                    VIRTIO_GPU_RESP_OK_MAP_INFO);
+    return info.map_info;
+}
+
+/* Make a blob of which the worker says that it is doorbells */
+static void guest_doorbells(Guest *g, Worker *w, uint32_t res, uint64_t size)
+{
+    Command *c = send_hostblob(g, w->ctx_id, res, size);
+    struct vgpu_run run;
+    uint64_t serial;
+    uint32_t flags;
+
+    close(worker_recv_map(w, res, &serial, &run, &flags));
+    worker_send_full(w, VGPU_MSG_DONE, serial, 0, VGPU_DONE_DOORBELLS, -1);
+    assert_ok(c);
+}
+
+static struct vgpu_msg_doorbell worker_recv_doorbell(Worker *w)
+{
+    g_autofree Message *msg = NULL;
+    int fds[VGPU_PROTO_MAX_FDS];
+    unsigned nr_fds;
+
+    msg = worker_recv(w, VGPU_MSG_DOORBELL, fds, &nr_fds);
+    g_assert_cmpint(nr_fds, ==, 0);
+    g_assert_cmpint(msg->hdr.size, ==, sizeof(msg->doorbell));
+    g_assert_cmphex(msg->hdr.flags, ==, 0);
+    g_assert_cmpint(msg->doorbell.reserved, ==, 0);
+    return msg->doorbell;
+}
+
+static void assert_doorbell(Worker *w, uint32_t res, uint32_t offset,
+                            uint32_t size, uint64_t value)
+{
+    struct vgpu_msg_doorbell bell = worker_recv_doorbell(w);
+
+    g_assert_cmpint(bell.res_id, ==, res);
+    g_assert_cmphex(bell.offset, ==, offset);
+    g_assert_cmpint(bell.size, ==, size);
+    g_assert_cmphex(bell.value, ==, value);
+}
+
+static void test_doorbells(void)
+{
+    Guest *g = guest_new();
+    Worker *w = guest_ctx(g, 1), *other = guest_ctx(g, 2);
+    QPCIDevice *pdev = g->pci->pdev;
+    QPCIBar bar = qpci_iomap(pdev, 4, NULL);
+    Command *c, *m;
+    struct vgpu_run run;
+    uint64_t serial;
+    uint32_t flags;
+
+    /* a MAP_BLOB that has waited for the worker's word */
+    c = send_hostblob(g, 1, 1, 2 * PAGE);
+    m = send_map(g, 1, PAGE);
+    assert_pending(m);
+    close(worker_recv_map(w, 1, &serial, &run, &flags));
+    worker_send_full(w, VGPU_MSG_DONE, serial, 0, VGPU_DONE_DOORBELLS, -1);
+    assert_ok(c);
+    g_assert_cmphex(cmd_wait(m), ==, VIRTIO_GPU_RESP_OK_MAP_INFO);
+
+    qpci_io_writeq(pdev, bar, PAGE + 8, 0x123456789abcdef0);
+    assert_doorbell(w, 1, 8, 8, 0x123456789abcdef0);
+    qpci_io_writel(pdev, bar, PAGE + 12, 0x87654321);
+    assert_doorbell(w, 1, 12, 4, 0x87654321);
+    qpci_io_writeq(pdev, bar, 3 * PAGE - 8, UINT64_MAX);
+    assert_doorbell(w, 1, 2 * PAGE - 8, 8, UINT64_MAX);
+    /* not memory */
+    g_assert_cmphex(qpci_io_readq(pdev, bar, PAGE + 8), ==, 0);
+    g_assert_cmphex(qpci_io_readl(pdev, bar, PAGE + 12), ==, 0);
+    g_assert_cmphex(qpci_io_readb(pdev, bar, PAGE + 12), ==, 0);
+    /* of no size that a doorbell has */
+    qpci_io_writeb(pdev, bar, PAGE + 8, 1);
+    qpci_io_writew(pdev, bar, PAGE + 8, 1);
+    qpci_io_writel(pdev, bar, PAGE + 10, 1);
+    /* beside them hostmem is as it was */
+    qpci_io_writeq(pdev, bar, PAGE - 8, 1);
+    g_assert_cmphex(qpci_io_readq(pdev, bar, PAGE - 8), ==, 1);
+    qpci_io_writeq(pdev, bar, 3 * PAGE, 1);
+    g_assert_cmphex(qpci_io_readq(pdev, bar, 3 * PAGE), ==, 1);
+    guest_sync(g);
+    g_assert_false(is_readable(w->sock));
+
+    /* where it can be mapped is as with others */
+    assert_err(send_map(g, 1, 8 * PAGE), INVALID_PARAMETER);
+    guest_doorbells(g, other, 2, PAGE);
+    assert_err(send_map(g, 2, 2 * PAGE), INVALID_PARAMETER);
+    g_assert_cmpint(map_blob(g, 2, 0), ==, VIRTIO_GPU_MAP_CACHE_UNCACHED);
+    guest_doorbells(g, w, 3, PAGE);
+    map_blob(g, 3, HOSTMEM - PAGE);
+
+    /* each to its own */
+    qpci_io_writel(pdev, bar, 0, 1);
+    qpci_io_writel(pdev, bar, PAGE, 2);
+    qpci_io_writel(pdev, bar, HOSTMEM - 4, 3);
+    assert_doorbell(other, 2, 0, 4, 1);
+    assert_doorbell(w, 1, 0, 4, 2);
+    assert_doorbell(w, 3, PAGE - 4, 4, 3);
+
+    /* they are requests like others, in their order, and not answered */
+    c = send_submit(g, 1, RING(0), 1, "x", 1);
+    guest_sync(g);
+    qpci_io_writel(pdev, bar, PAGE, 4);
+    serial = worker_recv_plain(w, VGPU_MSG_SUBMIT);
+    assert_doorbell(w, 1, 0, 4, 4);
+    worker_done(w, serial, 0);
+    assert_ok(c);
+
+    worker_free(w);
+    worker_free(other);
+    guest_quit(g);
+}
+
+/* Who does not hear them any more, and what is there instead */
+static void test_doorbells_gone(void)
+{
+    Guest *g = guest_new();
+    Worker *w = guest_ctx(g, 1);
+    QPCIDevice *pdev = g->pci->pdev;
+    QPCIBar bar = qpci_iomap(pdev, 4, NULL);
+    unsigned i, fds = 0;
+    uint64_t serial;
+    Command *c;
+
+    for (i = 0; i < 6; i++) {
+        bool is_mapped = true;
+
+        guest_doorbells(g, w, 1, PAGE);
+        map_blob(g, 1, i * PAGE);
+        qpci_io_writel(pdev, bar, i * PAGE, i);
+        assert_doorbell(w, 1, 0, 4, i);
+
+        switch (i) {
+        case 0: /* unmapped */
+            assert_ok(send_unmap(g, 1));
+            is_mapped = false;
+            break;
+        case 1: /* unref'd, while mapped; the worker has not answered */
+            c = send_unref(g, 1);
+            serial = worker_recv_plain(w, VGPU_MSG_RES_UNMAP);
+            qpci_io_writel(pdev, bar, i * PAGE, i);
+            assert_pending(c);
+            worker_done(w, serial, 0);
+            assert_ok(c);
+            is_mapped = false;
+            break;
+        case 2: /* not the context's any more */
+            c = send_detach(g, 1, 1);
+            serial = worker_recv_plain(w, VGPU_MSG_RES_UNMAP);
+            qpci_io_writel(pdev, bar, i * PAGE, i);
+            assert_pending(c);
+            worker_done(w, serial, 0);
+            assert_ok(c);
+            break;
+        case 3: /* dead */
+            kill(w->pid, SIGKILL);
+            assert_err(send_submit(g, 1, 0, 0, "x", 1), UNSPEC);
+            break;
+        case 4: /* destroyed */
+            assert_ok(send_ctx_destroy(g, 1));
+            break;
+        case 5:
+            qvirtio_reset(g->vdev);
+            qvirtio_pci_device_enable(g->pci);
+            is_mapped = false;
+            break;
+        }
+
+        /* nothing, or hostmem without a blob */
+        qpci_io_writel(pdev, bar, i * PAGE, 7);
+        g_assert_cmphex(qpci_io_readl(pdev, bar, i * PAGE), ==,
+                        is_mapped ? 0 : 7);
+        if (i == 5) {
+            guest_start_device(g, 0);
+        }
+        guest_sync(g);
+        if (i < 3) {
+            g_assert_false(is_readable(w->sock));
+        }
+        if (i != 1 && i != 5) {
+            c = send_unref(g, 1);
+            if (!i) {
+                worker_done(w, worker_recv_plain(w, VGPU_MSG_RES_UNMAP), 0);
+            }
+            assert_ok(c);
+            qpci_io_writel(pdev, bar, i * PAGE, 8);
+            g_assert_cmphex(qpci_io_readl(pdev, bar, i * PAGE), ==, 8);
+        }
+        if (i >= 3) {
+            if (i == 3) {
+                assert_ok(send_ctx_destroy(g, 1));
+            }
+            worker_free(w);
+            w = guest_ctx(g, 1);
+        }
+        if (!i) {
+            fds = count_fds(g->qts);
+        }
+    }
+    g_assert_cmpint(count_fds(g->qts), ==, fds);
+    worker_free(w);
+    guest_quit(g);
+}
+
+/* What is no doorbell cannot be made one */
+static void test_doorbells_lies(void)
+{
+    Guest *g = guest_new();
+    struct vgpu_run run;
+    uint64_t serial;
+    uint32_t flags;
+    unsigned i;
+
+    for (i = 0; i < 4; i++) {
+        Worker *w = guest_ctx(g, 1);
+        Command *c, *m = NULL;
+
+        if (i) {
+            c = send_hostblob(g, 1, 1, PAGE);
+            m = send_map(g, 1, 0);
+        } else {
+            c = send_userptr(g, 1, 1, DATA, PAGE);
+        }
+        close(worker_recv_map(w, 1, &serial, &run, &flags));
+        switch (i) {
+        case 0: /* memory of the guest */
+            worker_send_full(w, VGPU_MSG_DONE, serial, 0, VGPU_DONE_DOORBELLS,
+                             -1);
+            break;
+        case 1: /* and what it is not, either */
+            worker_send_full(w, VGPU_MSG_DONE, serial, ENOMEM,
+                             VGPU_DONE_DOORBELLS, -1);
+            break;
+        case 2:
+            worker_send_full(w, VGPU_MSG_DONE, serial, 0,
+                             VGPU_DONE_DOORBELLS << 1, -1);
+            break;
+        case 3: /* when it goes */
+            worker_done(w, serial, 0);
+            assert_ok(c);
+            g_assert_cmphex(cmd_wait(m), ==, VIRTIO_GPU_RESP_OK_MAP_INFO);
+            m = NULL;
+            c = send_unref(g, 1);
+            worker_send_full(w, VGPU_MSG_DONE,
+                             worker_recv_plain(w, VGPU_MSG_RES_UNMAP), 0,
+                             VGPU_DONE_DOORBELLS, -1);
+            break;
+        }
+        worker_reap(w);
+        if (i < 3) {
+            assert_err(c, UNSPEC);
+        } else {
+            assert_ok(c);
+        }
+        if (m) {
+            assert_err(m, INVALID_RESOURCE_ID);
+        }
+        assert_ok(send_ctx_destroy(g, 1));
+        worker_free(w);
+    }
+    guest_quit(g);
+}
+
+/* Submissions that do not fit into the socket of a worker that does not read */
+static void guest_block_worker(Guest *g, Worker *w, Command **c, unsigned n)
+{
+    const uint32_t size = 60000;
+    g_autofree uint8_t *payload = g_malloc0(size);
+    unsigned i;
+
+    for (i = 0; i < n; i++) {
+        c[i] = send_submit(g, w->ctx_id, RING(0), i + 1, payload, size);
+    }
+    guest_sync(g);
+}
+
+static void worker_unblock(Worker *w, Command **c, unsigned n)
+{
+    unsigned i;
+
+    for (i = 0; i < n; i++) {
+        worker_done(w, worker_recv_plain(w, VGPU_MSG_SUBMIT), 0);
+    }
+    for (i = 0; i < n; i++) {
+        assert_ok(c[i]);
+    }
+}
+
+/* The last value counts, as long as nothing else has been asked since */
+static void test_doorbells_queued(void)
+{
+    Guest *g = guest_new();
+    Worker *w = guest_ctx(g, 1);
+    QPCIDevice *pdev = g->pci->pdev;
+    QPCIBar bar = qpci_iomap(pdev, 4, NULL);
+    Command *c[40], *between, *unref;
+    unsigned i, n = 0, last_a = 0, last_b = 0;
+    uint64_t serial;
+
+    guest_doorbells(g, w, 1, 2 * PAGE);
+    map_blob(g, 1, 0);
+    guest_block_worker(g, w, c, 40);
+    for (i = 1; i <= 3; i++) {
+        qpci_io_writeq(pdev, bar, 0, i);
+    }
+    qpci_io_writeq(pdev, bar, 8, 4);
+    qpci_io_writeq(pdev, bar, 0, 5);
+    qpci_io_writel(pdev, bar, 0, 6);    /* of another size */
+    qpci_io_writel(pdev, bar, 0, 7);
+    between = send_submit(g, 1, 0, 0, "x", 1);
+    guest_sync(g);
+    qpci_io_writel(pdev, bar, 0, 8);
+    worker_unblock(w, c, 40);
+    assert_doorbell(w, 1, 0, 8, 3);
+    assert_doorbell(w, 1, 8, 8, 4);
+    assert_doorbell(w, 1, 0, 8, 5);
+    assert_doorbell(w, 1, 0, 4, 7);
+    serial = worker_recv_plain(w, VGPU_MSG_SUBMIT);
+    assert_doorbell(w, 1, 0, 4, 8);
+    worker_done(w, serial, 0);
+    assert_ok(between);
+
+    /* with many of them also if there is something in between */
+    guest_block_worker(g, w, c, 40);
+    for (i = 1; i <= 2000; i++) {
+        qpci_io_writeq(pdev, bar, 0, i);
+        qpci_io_writeq(pdev, bar, 8, i);
+    }
+    unref = send_unref(g, 1);
+    guest_sync(g);
+    worker_unblock(w, c, 40);
+    do {
+        struct vgpu_msg_doorbell bell = worker_recv_doorbell(w);
+        unsigned *last = bell.offset ? &last_b : &last_a;
+
+        g_assert_cmpint(bell.value, >, *last);
+        *last = bell.value;
+        n++;
+    } while (last_a < 2000 || last_b < 2000);
+    g_assert_cmpint(n, <=, 1024);
+    worker_done(w, worker_recv_plain(w, VGPU_MSG_RES_UNMAP), 0);
+    assert_ok(unref);
+
+    /* up to so many different ones */
+    guest_doorbells(g, w, 1, 2 * PAGE);
+    map_blob(g, 1, 0);
+    guest_block_worker(g, w, c, 40);
+    for (i = 0; i < 1024; i++) {
+        qpci_io_writel(pdev, bar, 4 * i, i);
+    }
+    qpci_io_writel(pdev, bar, 0, 1024);
+    guest_sync(g);
+    worker_unblock(w, c, 40);
+    for (i = 1; i <= 1024; i++) {
+        assert_doorbell(w, 1, 4 * (i % 1024), 4, i);
+    }
+    guest_block_worker(g, w, c, 40);
+    for (i = 0; i < 1025; i++) {
+        g_assert_true(worker_alive(w));
+        qpci_io_writel(pdev, bar, 4 * i, i);
+    }
+    worker_reap(w);
+    for (i = 0; i < 40; i++) {
+        assert_err(c[i], UNSPEC);
+    }
+    worker_free(w);
+    guest_quit(g);
+}
+
+/* A worker that takes no doorbells hangs, one that takes them does not */
+static void test_doorbells_watched(void)
+{
+    Guest *g = guest_new_full(",job-timeout-ms=1000", "", 0);
+    Worker *w = guest_ctx(g, 1);
+    QPCIDevice *pdev = g->pci->pdev;
+    QPCIBar bar = qpci_iomap(pdev, 4, NULL);
+    unsigned i;
+
+    guest_doorbells(g, w, 1, 2 * PAGE);
+    map_blob(g, 1, 0);
+    qpci_io_writel(pdev, bar, 0, 1);
+    assert_doorbell(w, 1, 0, 4, 1);
+    g_usleep(1500 * 1000);
+    g_assert_true(worker_alive(w));
+    qpci_io_writel(pdev, bar, 0, 2);
+    assert_doorbell(w, 1, 0, 4, 2);
+
+    /* many more than fit */
+    for (i = 0; i < 2000; i++) {
+        qpci_io_writel(pdev, bar, 4 * (i % 1024), i);
+    }
+    worker_reap(w);
+    assert_err(send_submit(g, 1, 0, 0, "x", 1), UNSPEC);
+    worker_free(w);
+    guest_quit(g);
+}
+
+/* The device goes while doorbells are mapped */
+static void test_doorbells_unplug(void)
+{
+    Guest *g;
+    Worker *w;
+
+    in_slot = true;
+    g = guest_new();
+    in_slot = false;
+    w = guest_ctx(g, 1);
+    guest_doorbells(g, w, 1, PAGE);
+    map_blob(g, 1, 0);
+    qpci_io_writel(g->pci->pdev, qpci_iomap(g->pci->pdev, 4, NULL), 0, 1);
+    assert_doorbell(w, 1, 0, 4, 1);
+    guest_unplug(g);
+    g_assert_false(worker_alive(w));
+    worker_free(w);
+    guest_quit(g);
+}
+
 /* Tests: the end of workers */
 
 static void test_worker_killed(void)
@@ -2536,6 +3007,32 @@ static void test_gl_guest_blob(void)
     guest_quit(g);
 }
 
+/* In hostmem, where virglrenderer has its blobs, too */
+static void test_gl_doorbells(void)
+{
+    Guest *g = guest_new_gl();
+    QPCIBar bar = qpci_iomap(g->pci->pdev, 4, NULL);
+    Command *c;
+    Worker *w;
+
+    assert_ok(send_ctx_create(g, 1, 0));
+    w = guest_ctx(g, 2);
+    guest_doorbells(g, w, 3, PAGE);
+    g_assert_cmpint(map_blob(g, 3, PAGE), ==, VIRTIO_GPU_MAP_CACHE_UNCACHED);
+    qpci_io_writeq(g->pci->pdev, bar, PAGE + 16, 5);
+    assert_doorbell(w, 3, 16, 8, 5);
+    g_assert_cmpint(qpci_io_readq(g->pci->pdev, bar, PAGE + 16), ==, 0);
+    assert_ok(send_unmap(g, 3));
+    qpci_io_writeq(g->pci->pdev, bar, PAGE + 16, 6);
+    g_assert_cmpint(qpci_io_readq(g->pci->pdev, bar, PAGE + 16), ==, 6);
+    map_blob(g, 3, 2 * PAGE);
+    c = send_unref(g, 3);
+    worker_done(w, worker_recv_plain(w, VGPU_MSG_RES_UNMAP), 0);
+    assert_ok(c);
+    worker_free(w);
+    guest_quit(g);
+}
+
 static void test_gl_fences(void)
 {
     Guest *g = guest_new_gl();
@@ -2771,6 +3268,15 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-gpu-compute/fences", test_fences);
     qtest_add_func("virtio-gpu-compute/blob/life", test_blob);
     qtest_add_func("virtio-gpu-compute/blob/unmappable", test_blob_unmappable);
+    qtest_add_func("virtio-gpu-compute/doorbells/life", test_doorbells);
+    qtest_add_func("virtio-gpu-compute/doorbells/gone", test_doorbells_gone);
+    qtest_add_func("virtio-gpu-compute/doorbells/lies", test_doorbells_lies);
+    qtest_add_func("virtio-gpu-compute/doorbells/queued",
+                   test_doorbells_queued);
+    qtest_add_func("virtio-gpu-compute/doorbells/watched",
+                   test_doorbells_watched);
+    qtest_add_func("virtio-gpu-compute/doorbells/unplug",
+                   test_doorbells_unplug);
     qtest_add_func("virtio-gpu-compute/worker/killed", test_worker_killed);
     qtest_add_func("virtio-gpu-compute/worker/hangs", test_worker_hangs);
     qtest_add_func("virtio-gpu-compute/worker/misbehaves",
@@ -2785,6 +3291,7 @@ int main(int argc, char **argv)
         qtest_add_func("virtio-gpu-compute/gl/contexts", test_gl_contexts);
         qtest_add_func("virtio-gpu-compute/gl/resources", test_gl_resources);
         qtest_add_func("virtio-gpu-compute/gl/guest-blob", test_gl_guest_blob);
+        qtest_add_func("virtio-gpu-compute/gl/doorbells", test_gl_doorbells);
         qtest_add_func("virtio-gpu-compute/gl/fences", test_gl_fences);
         qtest_add_func("virtio-gpu-compute/gl/reset", test_gl_reset);
     }

@@ -14,8 +14,8 @@
  * context: a SOCK_SEQPACKET pair that QEMU makes for each context; one end
  *   goes to the spawner with CTX_CREATE and on to the worker. The first message
  *   on it is the spawner's CTX_READY. After that each request of QEMU is
- *   answered with one DONE of the same serial, in the order of the requests.
- *   End of file ends the worker.
+ *   answered with one DONE of the same serial, in the order of the requests;
+ *   DOORBELL is none, and not answered. End of file ends the worker.
  *
  * What a worker sends is not trusted: QEMU drops a context whose worker breaks
  * this protocol.
