@@ -566,14 +566,18 @@ struct virtio_gpu_rocm_hsa_event {
  * struct virtio_gpu_rocm_event - EVENT
  * @hdr: header
  * @create: CREATE: @user_data is for who waits, and means nothing here
- * @event: SET, RESET, QUERY_STATE, DESTROY: its @id, as CREATE gave it
+ * @event: SET, RESET, QUERY_STATE, DESTROY: its @id, as CREATE gave it.
+ *	QUERY_STATE: -ETIMEDOUT if it is not signaled; resets it unless it was
+ *	created with @manual_reset
  * @trap: SET_TRAP: a trap handler and its buffer, both in memory of ALLOC or
  *	with size 0, and the node
  * @args: all that these are in
  * @type: enum virtio_gpu_rocm_event_type
  * @sync_shmem_res_id: unused
- * @blob_id: CREATE
- * @res_id: of what CREATE made
+ * @blob_id: CREATE: of the event's blob, VIRTGPU_BLOB_MEM_HOST3D of the size of
+ *	struct virtio_gpu_rocm_event_rsp without its header, rounded to pages,
+ *	and not mappable, which the client makes next; the event ends with it
+ * @res_id: of that blob, or 0
  * @pad: 0
  */
 struct virtio_gpu_rocm_event {

@@ -113,6 +113,9 @@ static void free_blob(struct vcs_rocm *ctx, struct vcs_rocm_blob *blob)
 	case VCS_ROCM_DOORBELLS:
 		vcs_rocm_free_doorbells(ctx, (struct vcs_rocm_doorbells *)blob);
 		break;
+	case VCS_ROCM_EVENT:
+		vcs_rocm_free_event(ctx, (struct vcs_rocm_event *)blob);
+		break;
 	}
 }
 
@@ -332,54 +335,6 @@ void vcs_rocm_log(const char *what, uint32_t type, int error)
 		      strerror(-error));
 }
 
-/* What the trap handler is or uses must be there for the GPU to see. */
-static bool is_trap_memory(const struct vcs_rocm *ctx, uint64_t addr,
-			   uint64_t size)
-{
-	const struct vcs_rocm_memory *mem;
-
-	if (!size)
-		return !addr;
-	mem = vcs_rocm_find(ctx, addr, size);
-	return mem && mem->registered;
-}
-
-static int set_trap(struct vcs_rocm *ctx,
-		    const struct virtio_gpu_rocm_event *req)
-{
-	const struct vcs_thunk_trap trap = {
-		.handler = le64toh(req->trap.handler),
-		.handler_size = le64toh(req->trap.handler_size),
-		.buffer = le64toh(req->trap.buffer),
-		.buffer_size = le64toh(req->trap.buffer_size),
-	};
-
-	if (!is_trap_memory(ctx, trap.handler, trap.handler_size) ||
-	    !is_trap_memory(ctx, trap.buffer, trap.buffer_size))
-		return -EFAULT;
-	return ctx->thunk->ops->set_trap(ctx->thunk, le32toh(req->trap.node),
-					 &trap);
-}
-
-static void do_event(struct vcs_rocm *ctx,
-		     const struct virtio_gpu_rocm_event *req, uint32_t len,
-		     const struct vcs_slot *slot)
-{
-	struct virtio_gpu_rocm_event_rsp rsp = { 0 };
-	uint32_t type = UINT32_MAX;
-	int ret = -EBADMSG;
-
-	if (len >= sizeof(*req)) {
-		type = le32toh(req->type);
-		/* The clients cannot wait for events either. */
-		ret = type == VIRTIO_GPU_ROCM_EVENT_SET_TRAP ?
-		      set_trap(ctx, req) : -EOPNOTSUPP;
-	}
-	if (ret)
-		vcs_rocm_log("EVENT", type, ret);
-	vcs_respond_with(slot, ret, &rsp, sizeof(rsp), NULL, 0);
-}
-
 static int sim_access(struct vcs_rocm *ctx,
 		      const struct virtio_gpu_rocm_sim_access *req,
 		      uint32_t len, uint64_t *checksum)
@@ -433,7 +388,7 @@ static void execute(void *arg, const struct vcs_req *req, uint32_t len,
 		vcs_rocm_query(ctx, req, len, slot);
 		break;
 	case VIRTIO_GPU_ROCM_EVENT:
-		do_event(ctx, (const void *)req, len, slot);
+		vcs_rocm_event(ctx, req, len, slot);
 		break;
 	case VIRTIO_GPU_ROCM_MEMORY:
 		vcs_rocm_memory(ctx, req, len, slot);

@@ -25,6 +25,9 @@ struct vcs_rocm_blob;
 /* Queues of a context, live or not: as many as KFD gives a process. */
 #define VCS_ROCM_MAX_QUEUES	1024
 
+/* Events likewise: as many as KFD has for signals. */
+#define VCS_ROCM_MAX_EVENTS	4096
+
 /* Registers of 64 bits, as GPUs of the doorbell type 2 have them. */
 #define VCS_ROCM_NR_DOORBELLS	(VIRTIO_GPU_ROCM_DOORBELL_SIZE / 8)
 
@@ -42,6 +45,7 @@ enum vcs_rocm_blob_type {
 	VCS_ROCM_MEMORY,
 	VCS_ROCM_QUEUE,
 	VCS_ROCM_DOORBELLS,
+	VCS_ROCM_EVENT,
 };
 
 /**
@@ -84,6 +88,7 @@ struct vcs_rocm_memory {
 	uint64_t gpu_addr;
 };
 
+struct vcs_rocm_event;
 struct vcs_rocm_queue;
 
 /**
@@ -114,6 +119,7 @@ struct vcs_rocm_doorbells {
  * @blobs: those that were announced, by blob_id
  * @nr_allocs: memory of ALLOC among them
  * @nr_queues: queues among them
+ * @nr_events: events among them
  * @queues: those that the thunk has
  * @doorbells: of each node, or NULL
  * @begun: addresses of the window that is being filled, if they are its own
@@ -131,6 +137,7 @@ struct vcs_rocm {
 	struct vcs_table blobs;
 	uint32_t nr_allocs;
 	uint32_t nr_queues;
+	uint32_t nr_events;
 	struct vcs_rocm_queue *queues;
 	struct vcs_rocm_doorbells *doorbells[VCS_THUNK_MAX_NODES];
 	struct vcs_block *begun;
@@ -142,6 +149,8 @@ void vcs_rocm_query(struct vcs_rocm *ctx, const struct vcs_req *req,
 void vcs_rocm_memory(struct vcs_rocm *ctx, const struct vcs_req *req,
 		     uint32_t len, const struct vcs_slot *slot);
 void vcs_rocm_queue(struct vcs_rocm *ctx, const struct vcs_req *req,
+		    uint32_t len, const struct vcs_slot *slot);
+void vcs_rocm_event(struct vcs_rocm *ctx, const struct vcs_req *req,
 		    uint32_t len, const struct vcs_slot *slot);
 
 /* Tell of an error in the log: @what is the request's name. */
@@ -183,6 +192,7 @@ void vcs_rocm_stop_queues(struct vcs_rocm *ctx,
 void vcs_rocm_free_queue(struct vcs_rocm *ctx, struct vcs_rocm_queue *queue);
 void vcs_rocm_free_doorbells(struct vcs_rocm *ctx,
 			     struct vcs_rocm_doorbells *bells);
+void vcs_rocm_free_event(struct vcs_rocm *ctx, struct vcs_rocm_event *event);
 
 /* The guest has stored to a doorbell. -EBADMSG: there can be none. */
 int vcs_rocm_ring(struct vcs_rocm *ctx, const struct vcs_doorbell *bell);

@@ -194,6 +194,32 @@ struct rocm_req rocm_update_queue(uint32_t res_id,
 	return req;
 }
 
+struct rocm_req rocm_event(uint32_t type, uint32_t res_id, uint64_t id)
+{
+	struct rocm_req req = begin(3, 104, 80);
+
+	rocm_set64(&req, 16, id);
+	rocm_set32(&req, 80, type);
+	rocm_set32(&req, 96, res_id);
+	return req;
+}
+
+struct rocm_req rocm_create_event(uint32_t type, bool manual_reset,
+				  bool signaled, uint64_t blob_id)
+{
+	struct rocm_req req = rocm_event(0, 0, 0);
+
+	rocm_set32(&req, 16, type);
+	rocm_set32(&req, 20, 1);
+	/* A pointer of the guest's. */
+	rocm_set64(&req, 24, 0x7fff12345678);
+	rocm_set64(&req, 32, 8);
+	req.data[40] = manual_reset;
+	req.data[41] = signaled;
+	rocm_set64(&req, 88, blob_id);
+	return req;
+}
+
 struct rocm_req rocm_set_trap(uint32_t node, uint64_t handler,
 			      uint64_t handler_size)
 {

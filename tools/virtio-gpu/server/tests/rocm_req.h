@@ -94,6 +94,10 @@ struct rocm_req rocm_update_queue(uint32_t res_id,
 /* DESTROY, or those that there are not. */
 struct rocm_req rocm_queue(enum rocm_generation gen, uint32_t type,
 			   uint32_t res_id, uint64_t queue_id);
+struct rocm_req rocm_create_event(uint32_t type, bool manual_reset,
+				  bool signaled, uint64_t blob_id);
+/* What there is to do with an event. */
+struct rocm_req rocm_event(uint32_t type, uint32_t res_id, uint64_t id);
 struct rocm_req rocm_set_trap(uint32_t node, uint64_t handler,
 			      uint64_t handler_size);
 struct rocm_req rocm_access(bool fill, uint32_t node, uint64_t addr,

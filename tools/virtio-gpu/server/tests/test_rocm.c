@@ -1403,21 +1403,142 @@ static void trap_handlers(void **state)
 	expect_zeros(80);
 }
 
-static void no_events(void **state)
+enum { CREATE, DESTROY, SET, RESET, QUERY_STATE };
+
+static int event(uint32_t type, uint32_t id)
 {
-	struct rocm_req req;
+	return submit(rocm_event(type, 0, id));
+}
+
+/* Of either kind, and made in either state. */
+static void events_have_a_state(void **state)
+{
+	uint32_t manual, signaled, id;
+
+	(void)state;
+	for (manual = 0; manual < 2; manual++) {
+		for (signaled = 0; signaled < 2; signaled++) {
+			assert_int_equal(submit(rocm_create_event(0, manual,
+								  signaled,
+								  5)), 0);
+			assert_int_equal(rocm_get32(rsp(), 0), 80);
+			id = rocm_get32(rsp(), 8);
+			assert_int_not_equal(id, 0);
+			assert_int_equal(rocm_get32(rsp(), 12), 0);
+			/* Nothing but the id again, which is no pointer. */
+			assert_int_equal(rocm_get64(rsp(), 36), 0);
+			assert_int_equal(rocm_get64(rsp(), 44), 0);
+			assert_int_equal(rocm_get64(rsp(), 56), id);
+			assert_int_equal(rocm_get64(rsp(), 64), 0);
+			assert_int_equal(event(QUERY_STATE, id),
+					 signaled ? 0 : -ETIMEDOUT);
+			assert_int_equal(event(QUERY_STATE, id),
+					 signaled && manual ? 0 : -ETIMEDOUT);
+			assert_int_equal(event(SET, id), 0);
+			assert_int_equal(event(RESET, id), 0);
+			assert_int_equal(event(QUERY_STATE, id), -ETIMEDOUT);
+			assert_int_equal(event(SET, id), 0);
+			assert_int_equal(event(SET, id), 0);
+			assert_int_equal(event(QUERY_STATE, id), 0);
+			assert_int_equal(event(QUERY_STATE, id),
+					 manual ? 0 : -ETIMEDOUT);
+			assert_int_equal(event(DESTROY, id), 0);
+			assert_int_equal(event(DESTROY, id), -ENOENT);
+			assert_int_equal(event(SET, id), -ENOENT);
+			assert_int_equal(event(RESET, id), -ENOENT);
+			assert_int_equal(event(QUERY_STATE, id), -ENOENT);
+			expect_zeros(80);
+		}
+	}
+}
+
+/* The released clients only close it. */
+static void an_event_ends_with_its_blob(void **state)
+{
+	uint32_t id;
+
+	(void)state;
+	assert_int_equal(submit(rocm_create_event(0, false, false, 5)), 0);
+	id = rocm_get32(rsp(), 8);
+	/* It names a resource when there is one. */
+	assert_int_equal(submit(rocm_event(SET, 9, id)), -EINVAL);
+	assert_int_equal(add(9, VGPU_RES_BLOB, 5, 2 * PAGE, NULL), -EINVAL);
+	assert_int_equal(add(9, VGPU_RES_BLOB, 5, PAGE, NULL), 0);
+	assert_int_equal(add(8, VGPU_RES_BLOB, 5, PAGE, NULL), -EEXIST);
+	assert_int_equal(submit(rocm_event(SET, 9, id)), 0);
+	assert_int_equal(submit(rocm_event(SET, SHM_ID, id)), -EINVAL);
+	assert_int_equal(submit(rocm_event(SET, 8, id)), -EINVAL);
+	/* It is no memory, and nothing is left mapped. */
+	assert_int_equal(submit(rocm_map_userptr(ROCM_2026, 9)), -EINVAL);
+	assert_int_equal(stats.bytes, SHM_SIZE);
+	assert_int_equal(submit(rocm_event(QUERY_STATE, 9, id)), 0);
+	assert_int_equal(ctx->ops->remove_resource(ctx, 9), 0);
+	assert_int_equal(submit(rocm_event(SET, 0, id)), -ENOENT);
+	/* Destroyed before: the id is in use as long as the blob. */
+	assert_int_equal(submit(rocm_create_event(0, false, false, 5)), 0);
+	assert_int_equal(add(9, VGPU_RES_BLOB, 5, PAGE, NULL), 0);
+	assert_int_equal(submit(rocm_event(DESTROY, 9, id)), 0);
+	assert_int_equal(submit(rocm_event(DESTROY, 9, id)), -ENOENT);
+	assert_int_equal(submit(rocm_create_event(0, false, false, 5)),
+			 -EEXIST);
+	assert_int_equal(ctx->ops->remove_resource(ctx, 9), 0);
+	/* With and without a blob, these are left for the end. */
+	assert_int_equal(submit(rocm_create_event(0, false, false, 5)), 0);
+	assert_int_equal(add(9, VGPU_RES_BLOB, 5, PAGE, NULL), 0);
+	assert_int_equal(submit(rocm_create_event(0, false, false, 6)), 0);
+}
+
+static void bad_events(void **state)
+{
 	uint32_t type;
 
 	(void)state;
-	for (type = 0; type < 10; type++) {
-		req = rocm_set_trap(GPU, 0, 0);
-		rocm_set32(&req, 80, type);
-		/* A pointer of the guest's. */
-		rocm_set64(&req, 16, 0x7fff12345678);
-		assert_int_equal(submit(req), type == 6 ? -EFAULT :
-				 -EOPNOTSUPP);
+	/* Waits, and what nobody knows. */
+	for (type = 5; type < 10; type++) {
+		if (type == 6)
+			continue;
+		assert_int_equal(event(type, 5), -EOPNOTSUPP);
 		expect_zeros(80);
 	}
+	assert_int_equal(event(UINT32_MAX, 5), -EOPNOTSUPP);
+	/* Of memory, of a node; of no blob, of one that is something else. */
+	assert_int_equal(submit(rocm_create_event(8, false, false, 5)),
+			 -EOPNOTSUPP);
+	assert_int_equal(submit(rocm_create_event(UINT32_MAX, false, false,
+						  5)), -EOPNOTSUPP);
+	assert_int_equal(submit(rocm_create_event(0, false, false, 0)),
+			 -EINVAL);
+	assert_int_equal(submit(rocm_create_event(0, false, false,
+						  1ULL << 32)), -EINVAL);
+	alloc(ROCM_2026, GPU, PAGE, 5);
+	assert_int_equal(submit(rocm_create_event(0, false, false, 5)),
+			 -EEXIST);
+	expect_zeros(80);
+	for (type = DESTROY; type <= QUERY_STATE; type++) {
+		assert_int_equal(event(type, 5), -ENOENT);
+		assert_int_equal(event(type, 0), -ENOENT);
+		/* A pointer of the guest's. */
+		assert_int_equal(submit(rocm_event(type, 0, 0x7fff12345678)),
+				 -ENOENT);
+	}
+	assert_int_equal(submit(rocm_create_event(0, false, false, 6)), 0);
+	assert_int_equal(submit(rocm_alloc(ROCM_2026, GPU, PAGE, 6)), -EEXIST);
+}
+
+static void events_are_limited(void **state)
+{
+	uint32_t i;
+
+	(void)state;
+	for (i = 1; i <= 4096; i++)
+		assert_int_equal(submit(rocm_create_event(0, false, false,
+							  1000 + i)), 0);
+	assert_int_equal(submit(rocm_create_event(0, false, false, 999)),
+			 -E2BIG);
+	assert_int_equal(event(DESTROY, 1007), 0);
+	assert_int_equal(submit(rocm_create_event(0, false, false, 999)), 0);
+	assert_int_equal(submit(rocm_create_event(0, false, false, 998)),
+			 -E2BIG);
 }
 
 /* The extension */
@@ -1615,6 +1736,8 @@ static void out_of_memory(void **state)
 	assert_int_equal(avail(GPU), (16ULL << 30) - PAGE);
 	STARVE(3, add(2, VGPU_RES_BLOB, 5, PAGE, NULL));
 	STARVE(1, submit(rocm_query_list(9, GPU, 3, 32)));
+	STARVE(1, submit(rocm_create_event(0, false, false, 6)));
+	STARVE(1, add(3, VGPU_RES_BLOB, 6, PAGE, NULL));
 	ctx->ops->destroy(ctx);
 	memory_left = 0;
 	ctx = vcs_rocm_create(thunk, &limits, true, &stats, &budget);
@@ -1736,7 +1859,10 @@ int main(void)
 		T(allocations_are_limited),
 		T(memory_requests_that_there_are_not),
 		T(trap_handlers),
-		T(no_events),
+		T(events_have_a_state),
+		T(an_event_ends_with_its_blob),
+		T(bad_events),
+		T(events_are_limited),
 		T(access_is_for_simulated_gpus),
 		T(bad_resources),
 		T(windows_that_are_not_finished),
