@@ -78,13 +78,14 @@ static void read_exactly(int fd, void *buf, size_t len)
 	}
 }
 
-static void hello(struct server *s, const char *opt1)
+void server_greet(struct server *s, const char *opt1, uint32_t flags)
 {
 	bool compute = !opt1 || strcmp(opt1, "--backend=sim");
 	struct vgpu_msg_hello hello = {
 		.hdr = {
 			.type = VGPU_MSG_HELLO,
 			.size = sizeof(hello),
+			.flags = flags,
 			.serial = 42,
 		},
 		.version = VGPU_PROTO_VERSION,
@@ -140,7 +141,7 @@ void server_spawn(struct server *s, const char *opt1, const char *opt2)
 void server_start(struct server *s, const char *opt1, const char *opt2)
 {
 	server_spawn(s, opt1, opt2);
-	hello(s, opt1);
+	server_greet(s, opt1, VGPU_MSG_F_DOORBELLS);
 }
 
 void server_start_logging(struct server *s, const char *opt1, const char *opt2)
@@ -155,7 +156,7 @@ void server_start_logging(struct server *s, const char *opt1, const char *opt2)
 	assert_true(dup2(saved, STDERR_FILENO) >= 0);
 	close(saved);
 	s->log = log;
-	hello(s, opt1);
+	server_greet(s, opt1, VGPU_MSG_F_DOORBELLS);
 }
 
 char *server_said(struct server *s, const char *text)
@@ -387,7 +388,8 @@ uint32_t ctx_create_status(struct server *s, struct ctx *c, uint32_t capset)
 
 static uint32_t map_runs(struct ctx *c, uint32_t res_id, uint32_t flags,
 			 uint64_t blob_id, const struct vgpu_run *runs,
-			 uint32_t nr_runs, uint64_t size, int fd)
+			 uint32_t nr_runs, uint64_t size, int fd,
+			 uint32_t *done_flags)
 {
 	struct {
 		struct vgpu_msg_res_map map;
@@ -417,11 +419,21 @@ static uint32_t map_runs(struct ctx *c, uint32_t res_id, uint32_t flags,
 		runs += n;
 		send_msg(c->sock, &msg, msg.map.hdr.size, &fd, 1);
 	}
-	return recv_done(c->sock, VGPU_MSG_DONE, msg.map.hdr.serial, NULL);
+	return recv_done_flags(c->sock, msg.map.hdr.serial, done_flags);
 }
 
 uint32_t map_blob(struct ctx *c, uint32_t res_id, uint64_t blob_id, size_t size,
 		  uint8_t **addr)
+{
+	uint32_t flags, status;
+
+	status = map_blob_flags(c, res_id, blob_id, size, addr, &flags);
+	assert_int_equal(flags, 0);
+	return status;
+}
+
+uint32_t map_blob_flags(struct ctx *c, uint32_t res_id, uint64_t blob_id,
+			size_t size, uint8_t **addr, uint32_t *flags)
 {
 	const struct vgpu_run run = { .length = size };
 	uint32_t status;
@@ -434,7 +446,8 @@ uint32_t map_blob(struct ctx *c, uint32_t res_id, uint64_t blob_id, size_t size,
 			     0);
 		assert_ptr_not_equal(*addr, MAP_FAILED);
 	}
-	status = map_runs(c, res_id, VGPU_RES_BLOB, blob_id, &run, 1, size, fd);
+	status = map_runs(c, res_id, VGPU_RES_BLOB, blob_id, &run, 1, size, fd,
+			  flags);
 	close(fd);
 	return status;
 }
@@ -496,7 +509,7 @@ uint32_t map_memory(struct ctx *c, uint32_t res_id, const struct memory *m,
 		    bool rdonly)
 {
 	struct vgpu_run *runs = calloc(m->pages, sizeof(*runs));
-	uint32_t status;
+	uint32_t flags, status;
 	size_t i;
 
 	assert_non_null(runs);
@@ -506,9 +519,28 @@ uint32_t map_memory(struct ctx *c, uint32_t res_id, const struct memory *m,
 	}
 	status = map_runs(c, res_id, rdonly ? VGPU_RES_RDONLY : 0, 0, runs,
 			  (uint32_t)m->pages, m->pages * page_size(),
-			  rdonly ? m->rdonly_fd : m->fd);
+			  rdonly ? m->rdonly_fd : m->fd, &flags);
+	assert_int_equal(flags, 0);
 	free(runs);
 	return status;
+}
+
+void send_doorbell(struct ctx *c, uint32_t res_id, uint32_t offset,
+		   uint64_t value)
+{
+	struct vgpu_msg_doorbell msg = {
+		.hdr = {
+			.type = VGPU_MSG_DOORBELL,
+			.size = sizeof(msg),
+			.serial = next_serial(),
+		},
+		.res_id = res_id,
+		.offset = offset,
+		.size = 8,
+		.value = value,
+	};
+
+	send_msg(c->sock, &msg, sizeof(msg), NULL, 0);
 }
 
 uint32_t unmap(struct ctx *c, uint32_t res_id)

@@ -84,10 +84,9 @@ int run_server(char *const argv[], char *err, size_t err_size);
 
 /* Started with --fd, not greeted. */
 void server_spawn(struct server *s, const char *opt1, const char *opt2);
-/*
- * Started with --fd and up to two more options, greeted. The first one says
- * which backend, if it is not opencl.
- */
+/* With these flags of HELLO. @opt1 says which backend, if it is not opencl. */
+void server_greet(struct server *s, const char *opt1, uint32_t flags);
+/* Started with --fd and up to two more options, greeted as by QEMU. */
 void server_start(struct server *s, const char *opt1, const char *opt2);
 /* The same, with what it says kept. */
 void server_start_logging(struct server *s, const char *opt1, const char *opt2);
@@ -131,6 +130,12 @@ uint32_t map_memory(struct ctx *c, uint32_t res_id, const struct memory *m,
 /* Memory as QEMU makes it for a blob, mapped at @addr unless that is NULL. */
 uint32_t map_blob(struct ctx *c, uint32_t res_id, uint64_t blob_id, size_t size,
 		  uint8_t **addr);
+/* The same where DONE may have flags. */
+uint32_t map_blob_flags(struct ctx *c, uint32_t res_id, uint64_t blob_id,
+			size_t size, uint8_t **addr, uint32_t *flags);
+/* A store to a doorbell, which is not answered. */
+void send_doorbell(struct ctx *c, uint32_t res_id, uint32_t offset,
+		   uint64_t value);
 uint32_t unmap(struct ctx *c, uint32_t res_id);
 
 uint32_t submit(struct ctx *c, const void *payload, uint32_t len);
