@@ -3,9 +3,11 @@
  * Fuzz target: what a hostile guest does with a ROCM context
  *
  * The input is a list of steps, each struct fuzz_step and its bytes:
- * submissions, blobs that come and go, writes to the shared blob. The simulated GPU is behind
- * the context, so memory can get as far as being used. What must hold for any
- * input: no sanitizer report, every submission is taken, and no mapping is left.
+ * submissions, blobs that come and go, doorbells, writes to the shared blob and
+ * to the guest's memory, which all windows are the begin of. The simulated GPU
+ * is behind the context, so memory can get as far as being used, and packets as
+ * far as being taken. What must hold for any input: no sanitizer report, every
+ * submission is taken, and no mapping is left.
  */
 #include <fcntl.h>
 #include <stdbool.h>
@@ -28,6 +30,9 @@
 #define SHM_SIZE	(4 * PAGE)
 #define RAM_SIZE	(FUZZ_PAGES * PAGE)
 #define MAPS		1000
+
+/* Packets can write packets: there may be no end. */
+#define MAX_TURNS	16
 
 /* Addresses in one submission that earlier answers gave. */
 #define MAX_VARS	8
@@ -60,6 +65,7 @@ struct run {
 };
 
 static int ram = -1, ram_rdonly = -1;
+static uint8_t *ram_addr;
 
 static void open_files(void)
 {
@@ -67,6 +73,10 @@ static void open_files(void)
 
 	ram = memfd_create("ram", MFD_CLOEXEC);
 	if (ram < 0 || ftruncate(ram, RAM_SIZE))
+		abort();
+	ram_addr = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, ram,
+			0);
+	if (ram_addr == MAP_FAILED)
 		abort();
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", ram);
 	ram_rdonly = open(path, O_RDONLY | O_CLOEXEC);
@@ -150,6 +160,30 @@ static void submit(struct run *run, uint8_t arg, const uint8_t *data,
 	run->nr++;
 }
 
+static void write_memory(struct run *run, size_t at, const uint8_t *data,
+			 size_t len)
+{
+	if (len > RAM_SIZE - at)
+		len = RAM_SIZE - at;
+	memcpy(ram_addr + at, data, len);
+	put_vars(run, ram_addr + at, len);
+}
+
+static void ring_doorbell(struct run *run, uint8_t arg, const uint8_t *data,
+			  size_t len)
+{
+	struct vcs_doorbell bell = { .res_id = arg, .size = 8 };
+
+	if (len < 3)
+		return;
+	if (!data[2])
+		bell.size = 4;
+	bell.offset = (data[0] | (uint32_t)data[1] << 8) * 4;
+	bell.offset -= bell.offset % bell.size;
+	bell.value = bell.offset;
+	run->ctx->ops->doorbell(run->ctx, &bell);
+}
+
 static uint64_t size_of(const uint8_t *low, const uint8_t *high)
 {
 	return ((low ? *low % FUZZ_PAGES_LOW : 1U) +
@@ -173,6 +207,7 @@ static void do_step(struct run *run, const struct fuzz_step *step,
 {
 	struct vcs_resource_info info = { .res_id = step->arg };
 	size_t at = step->arg * 64;
+	unsigned int turns;
 
 	switch (step->type % NR_STEPS) {
 	case STEP_SUBMIT:
@@ -205,7 +240,17 @@ static void do_step(struct run *run, const struct fuzz_step *step,
 	case STEP_VAR:
 		add_var(run, step->arg, data, len);
 		break;
+	case STEP_MEMORY:
+		write_memory(run, at, data, len);
+		break;
+	case STEP_DOORBELL:
+		ring_doorbell(run, step->arg, data, len);
+		break;
 	}
+	/* As the worker does before the next message. */
+	for (turns = 0; turns < MAX_TURNS; turns++)
+		if (run->ctx->ops->run(run->ctx))
+			break;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -227,6 +272,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (ram < 0)
 		open_files();
+	/* What the input before has left there is none of this one. */
+	if (fallocate(ram, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		      RAM_SIZE))
+		abort();
 	thunk = vcs_thunk_sim_open();
 	run.ctx = thunk ? vcs_rocm_create(thunk, &limits, true, &stats,
 					  &run.budget) : NULL;

@@ -22,11 +22,15 @@ enum {
 	STEP_REMOVE,	/* @arg: resource */
 	STEP_WRITE,	/* @arg: where in the shared blob, in units of 64 */
 	/*
-	 * @arg: where in the next submission, in units of 8, there are 64 bits
-	 * of an earlier answer; one byte: which submission, from 0 on; another:
+	 * @arg: where in the next submission or what is written to memory, in
+	 * units of 8, there are 64 bits of an earlier answer; one byte: which submission, from 0 on; another:
 	 * where in it, in units of 8; 64 bits: what is added
 	 */
 	STEP_VAR,
+	/* @arg: where in the guest's memory, in units of 64; STEP_VAR, too */
+	STEP_MEMORY,
+	/* @arg: resource; two bytes: offset in units of 4; another: 0 is 4 bytes */
+	STEP_DOORBELL,
 	NR_STEPS,
 };
 
