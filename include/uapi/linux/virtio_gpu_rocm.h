@@ -70,7 +70,7 @@ struct virtio_gpu_rocm_capset {
  * @rsp_mem_offset: where responses begin; written by the host when the blob is
  *	created
  * @async_error: 0, or the errno of the last failure that no response could
- *	carry; the clients do not look at it
+ *	carry, EIO of a queue that has stopped; the clients do not look at it
  * @global_faults: 0
  */
 struct virtio_gpu_rocm_shmem {

@@ -7,6 +7,7 @@
  * no sanitizer report, it comes to an end, and it keeps no resource, program or
  * descriptor.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -94,6 +95,21 @@ static bool send_packet(int sock, const struct packet *p, uint8_t *msg,
 	return send_with_fds(sock, msg, len, fds, nr, MSG_DONTWAIT) >= 0;
 }
 
+/* A context whose resources of odd ids are doorbells. */
+static bool is_doorbells(struct vcs_context *ctx, uint32_t res_id)
+{
+	(void)ctx;
+	return res_id & 1;
+}
+
+static int doorbell(struct vcs_context *ctx, const struct vcs_doorbell *bell)
+{
+	(void)ctx;
+	if ((bell->size != 4 && bell->size != 8) || bell->offset % bell->size)
+		abort();
+	return bell->res_id & 1 ? 0 : -EBADMSG;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t msg[VGPU_PROTO_MAX_MSG + 1];
@@ -102,6 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct vcs_limits limits = VCS_LIMITS_DEFAULT;
 	struct vcs_stats stats = { 0 };
 	struct vcs_map_budget budget;
+	struct vcs_context_ops ops;
 	struct vcs_context *ctx;
 	struct mock mock;
 
@@ -133,6 +150,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ctx = vcs_compute_create(&mock.base, &limits, &stats, &budget);
 	if (!ctx)
 		abort();
+	ops = *ctx->ops;
+	ops.is_doorbells = is_doorbells;
+	ops.doorbell = doorbell;
+	ctx->ops = &ops;
 	vcs_worker_serve(pair[1], ctx, &budget);
 	ctx->ops->destroy(ctx);
 	close(pair[0]);
