@@ -109,8 +109,13 @@ static uint8_t *add(struct run *run, const struct vcs_resource_info *info)
 	    !ctx->ops->init_window(ctx, info, &win) &&
 	    !vcs_window_append(&win, &runs, 1, fd, 1, &run->budget) &&
 	    !vcs_window_finish(&win) &&
-	    !ctx->ops->add_resource(ctx, info, &win))
+	    !ctx->ops->add_resource(ctx, info, &win)) {
+		/* No guest's own memory, and not what it talks by. */
+		if (ctx->ops->is_doorbells(ctx, info->res_id) &&
+		    (!info->blob_id || !(info->flags & VGPU_RES_BLOB)))
+			abort();
 		return win.addr;
+	}
 	vcs_window_unmap(&win, &run->budget);
 	return NULL;
 }
