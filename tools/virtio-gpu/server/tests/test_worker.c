@@ -36,6 +36,9 @@ static bool has_doorbells;
 static struct vcs_context_ops bell_ops;
 static struct vcs_doorbell rung[4];
 static unsigned int nr_rung;
+/* What it does by itself: when it wants to be called again, how often it was. */
+static int run_again;
+static unsigned int nr_runs;
 
 static bool is_doorbells(struct vcs_context *ctx, uint32_t res_id)
 {
@@ -52,6 +55,18 @@ static int doorbell(struct vcs_context *ctx, const struct vcs_doorbell *bell)
 	return 0;
 }
 
+static int run(struct vcs_context *ctx)
+{
+	(void)ctx;
+	__atomic_add_fetch(&nr_runs, 1, __ATOMIC_RELAXED);
+	return __atomic_load_n(&run_again, __ATOMIC_RELAXED);
+}
+
+static unsigned int runs(void)
+{
+	return __atomic_load_n(&nr_runs, __ATOMIC_RELAXED);
+}
+
 static void *serve(void *arg)
 {
 	struct vcs_map_budget budget;
@@ -64,6 +79,7 @@ static void *serve(void *arg)
 		bell_ops = *ctx->ops;
 		bell_ops.is_doorbells = is_doorbells;
 		bell_ops.doorbell = doorbell;
+		bell_ops.run = run;
 		ctx->ops = &bell_ops;
 	}
 	if (!served && ctx)
@@ -81,6 +97,8 @@ static int start(bool bells)
 	vcs_log_set_level(VCS_LOG_ERROR);
 	has_doorbells = bells;
 	nr_rung = 0;
+	nr_runs = 0;
+	run_again = -1;
 	mock_init(&mock);
 	memory_create(&mem, 8);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
@@ -411,6 +429,37 @@ static void doorbells_are_rung(void **state)
 	assert_int_equal(finish(), 0);
 }
 
+/* Between requests, as often as it wants; a busy one is no deaf one. */
+static void contexts_work_by_themselves(void **state)
+{
+	unsigned int before;
+	int i;
+
+	(void)state;
+	/* Not without a reason. */
+	send_map(1, 1, 0, page_size(), 1, 0, false);
+	assert_int_equal(done(1), 0);
+	nothing_comes();
+	assert_in_range(runs(), 1, 2);
+	/* The next request has it say something else. */
+	__atomic_store_n(&run_again, 1, __ATOMIC_RELAXED);
+	ring(BELLS, 0, 1);
+	for (i = 0; i < TIMEOUT_MS && runs() < 10; i++)
+		usleep(1000);
+	assert_true(runs() >= 10);
+	__atomic_store_n(&run_again, 0, __ATOMIC_RELAXED);
+	for (i = 2; i < 20; i++) {
+		before = runs();
+		send_map((uint64_t)i, (uint32_t)i * 10, 0, page_size(), 1, 0,
+			 false);
+		assert_int_equal(done((uint64_t)i), 0);
+		while (runs() == before)
+			usleep(1000);
+	}
+	/* The end is a message, too. */
+	assert_int_equal(finish(), 0);
+}
+
 static void doorbell_of_what_is_none(void **state)
 {
 	(void)state;
@@ -455,6 +504,7 @@ int main(void)
 		T(submission_shorter_than_it_says),
 		T(end_in_the_middle_unmaps),
 		D(doorbells_are_rung),
+		D(contexts_work_by_themselves),
 		D(doorbell_of_what_is_none),
 		T(doorbell_where_there_are_none),
 		D(doorbell_between_fragments),
