@@ -44,11 +44,13 @@ struct vcs_check_env {
  * @name: one word
  * @what: what holds when it passes
  * @run: does it; prints what it finds to stdout, a line each
+ * @faults: the GPU is told to access what it must not; some end that by a reset
  */
 struct vcs_check {
 	const char *name;
 	const char *what;
 	enum vcs_check_result (*run)(const struct vcs_check_env *env);
+	bool faults;
 };
 
 /* In the order in which they make sense; ends with a NULL name. */

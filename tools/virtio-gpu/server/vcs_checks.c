@@ -973,26 +973,31 @@ static enum vcs_check_result check_timing(const struct vcs_check_env *env)
 	return ret;
 }
 
+#define CHECK(n, w, f)	{ .name = n, .what = w, .run = f }
+#define FAULTS(n, w, f)	{ .name = n, .what = w, .run = f, .faults = true }
+
 const struct vcs_check vcs_checks[] = {
-	{ "library", "the library opens, closes and opens", check_library },
-	{ "topology", "nodes, banks, caches and links fit together",
-	  check_topology },
-	{ "register", "a window is registered, accessed and given back, twice",
-	  check_register },
-	{ "scattered", "a window of many mappings", check_scattered },
-	{ "large", "a window of more than 4 GiB", check_large },
-	{ "overlap", "what is registered is not registered again",
-	  check_overlap },
-	{ "read-only", "read-only memory is not written", check_read_only },
-	{ "nodes", "mapping to all GPUs, and to a node that is none",
-	  check_nodes },
-	{ "release", "memory that was given back is not written",
-	  check_release },
-	{ "queue", "packets, their order and their signals", check_queue },
-	{ "doorbell", "doorbells of two queues, each its own", check_doorbell },
-	{ "clocks", "clocks go on", check_clocks },
-	{ "process", "KFD lets go of a process that was killed",
-	  check_process },
-	{ "timing", "how long registering takes", check_timing },
+	CHECK("library", "the library opens, closes and opens", check_library),
+	CHECK("topology", "nodes, banks, caches and links fit together",
+	      check_topology),
+	CHECK("register", "a window is registered, accessed and given back, twice",
+	      check_register),
+	CHECK("scattered", "a window of many mappings", check_scattered),
+	CHECK("large", "a window of more than 4 GiB", check_large),
+	CHECK("overlap", "what is registered is not registered again",
+	      check_overlap),
+	CHECK("queue", "packets, their order and their signals", check_queue),
+	CHECK("doorbell", "doorbells of two queues, each its own",
+	      check_doorbell),
+	CHECK("clocks", "clocks go on", check_clocks),
+	CHECK("process", "KFD lets go of a process that was killed",
+	      check_process),
+	CHECK("timing", "how long registering takes", check_timing),
+	/* Last, in case that the GPU needs time to recover. */
+	FAULTS("read-only", "read-only memory is not written", check_read_only),
+	FAULTS("nodes", "mapping to all GPUs, and to a node that is none",
+	       check_nodes),
+	FAULTS("release", "memory that was given back is not written",
+	       check_release),
 	{ }
 };

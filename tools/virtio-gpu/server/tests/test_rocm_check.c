@@ -365,7 +365,11 @@ static enum vcs_check_result leave_a_process(const struct vcs_check_env *e)
 
 static void what_is_left(void **state)
 {
-	const struct vcs_check check = { "left", "over", leave_a_process };
+	const struct vcs_check check = {
+		.name = "left",
+		.what = "over",
+		.run = leave_a_process,
+	};
 	FILE *f = fmemopen(output, sizeof(output) - 1, "w");
 	int status;
 
@@ -435,6 +439,11 @@ static void report(void **state)
 	expect_text("\nok 2 - overlap: ");
 	expect_text("\nok 3 - process: ");
 	expect_text("\n# 2 passed, 0 failed, 1 skipped\n");
+	assert_int_equal(program("--backend=sim --no-faults --test=nodes "
+				 "--test=read-only --test=release --test=clocks"),
+			 0);
+	expect_text("\nok 3 - read-only: read-only memory is not written # SKIP --no-faults\n");
+	expect_text("\n# 1 passed, 0 failed, 3 skipped\n");
 	/* What has not been checked is not right. */
 	assert_int_equal(program("--backend=sim --test=process"), 1);
 	expect_text("\n# 0 passed, 0 failed, 1 skipped\n");
