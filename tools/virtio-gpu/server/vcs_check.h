@@ -25,6 +25,8 @@ enum vcs_check_result {
  * @open: the thunk; after an error, the reason is in @why
  * @kfd_proc: directory with an entry for each process that KFD knows, by its pid;
  *	NULL: this thunk has no KFD
+ * @confine: enter the sandbox of a worker, for good; 0 or a negative errno, which
+ *	it has explained. NULL: this user cannot
  * @limit_ms: a check that takes longer has failed
  * @answer_ms: how long a GPU may take to do what it was told
  * @settle_ms: a GPU that has not done a thing by then will not do it
@@ -33,6 +35,7 @@ enum vcs_check_result {
 struct vcs_check_env {
 	int (*open)(struct vcs_thunk **thunk, char *why, size_t size);
 	const char *kfd_proc;
+	int (*confine)(void);
 	unsigned int limit_ms;
 	unsigned int answer_ms;
 	unsigned int settle_ms;

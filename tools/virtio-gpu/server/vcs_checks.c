@@ -267,6 +267,27 @@ static enum vcs_check_result check_register(const struct vcs_check_env *env)
 	return VCS_CHECK_OK;
 }
 
+/* The same and a queue by a process that may do no more than a worker. */
+static enum vcs_check_result check_sandbox(const struct vcs_check_env *env)
+{
+	struct vcs_check_gpu g;
+	struct vcs_check_mem mem;
+
+	if (!env->confine)
+		return vcs_check_skipped("as root there is none: run it as the user of the workers");
+	if (env->confine() || !vcs_check_open(env, &g) ||
+	    !vcs_check_access_init(&g, g.node) ||
+	    !vcs_check_file(&mem, 2 * MIB + 3 * PAGE) ||
+	    !register_once(&g, &mem))
+		return VCS_CHECK_FAILED;
+	print_method(&g);
+	vcs_check_mem_free(&g, &mem);
+	if (!vcs_check_access_end(&g))
+		return VCS_CHECK_FAILED;
+	vcs_check_close(&g);
+	return VCS_CHECK_OK;
+}
+
 /* 16 MiB, no page of it next to its neighbour. */
 static enum vcs_check_result check_scattered(const struct vcs_check_env *env)
 {
@@ -982,6 +1003,8 @@ const struct vcs_check vcs_checks[] = {
 	      check_topology),
 	CHECK("register", "a window is registered, accessed and given back, twice",
 	      check_register),
+	CHECK("sandbox", "the same, as a worker that may do little else",
+	      check_sandbox),
 	CHECK("scattered", "a window of many mappings", check_scattered),
 	CHECK("large", "a window of more than 4 GiB", check_large),
 	CHECK("overlap", "what is registered is not registered again",

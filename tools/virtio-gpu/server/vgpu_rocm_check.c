@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "vcs_check.h"
+#include "vcs_log.h"
+#include "vcs_sandbox.h"
 #include "vcs_thunk_sim.h"
 
 #define MIB		(1UL << 20)
@@ -59,6 +61,14 @@ static const struct backend backends[] = {
 };
 
 #define NR_BACKENDS	(sizeof(backends) / sizeof(backends[0]))
+
+/* That of a worker with a GPU, which has no files of its own but in @dir. */
+static int confine(void)
+{
+	const struct vcs_config cfg = { .sandbox = true };
+
+	return vcs_sandbox_enter(&cfg, VCS_ROLE_WORKER, "/sys");
+}
 
 static const char help[] =
 "Usage: vgpu-rocm-check [OPTION]...\n"
@@ -239,6 +249,7 @@ int main(int argc, char **argv)
 	};
 	const struct backend *backend = &backends[0];
 	struct vcs_check_env env = {
+		.confine = geteuid() ? confine : NULL,
 		.limit_ms = TIMEOUT * 1000,
 		.answer_ms = ANSWER_MS,
 		.timing_size = default_size(),

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -246,6 +247,16 @@ static void misbehave(void)
 		printf("noise\n");
 }
 
+static int open_socket(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
 static int faulty_register(struct vcs_thunk *t, void *addr, uint64_t size,
 			   bool rdonly)
 {
@@ -254,6 +265,11 @@ static int faulty_register(struct vcs_thunk *t, void *addr, uint64_t size,
 	misbehave();
 	if (is(FAULT_REGISTER) || (is(FAULT_REGISTER_LARGE) && size >= GIB))
 		return -ENOMEM;
+	if (is(FAULT_REGISTER_BY_SOCKET)) {
+		ret = open_socket();
+		if (ret)
+			return ret;
+	}
 	if (rdonly && is(NO_READ_ONLY))
 		return -EOPNOTSUPP;
 	if (rdonly && is(FAULT_READ_ONLY_EPERM))

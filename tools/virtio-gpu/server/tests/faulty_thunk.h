@@ -38,6 +38,7 @@ enum fault {
 
 	/* Memory. */
 	FAULT_REGISTER,
+	FAULT_REGISTER_BY_SOCKET,	/* not for a worker */
 	FAULT_REGISTER_LARGE,	/* of a GiB and more */
 	FAULT_MAP,
 	FAULT_MAP_NOTHING,

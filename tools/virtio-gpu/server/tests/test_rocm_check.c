@@ -18,6 +18,7 @@
 
 #include "faulty_thunk.h"
 #include "vcs_check.h"
+#include "vcs_sandbox.h"
 
 #define MIB	(1UL << 20)
 
@@ -29,11 +30,30 @@ static struct vcs_check_env env;
 static char output[64 * 1024];
 static char kfd_proc[] = "/tmp/test_rocm_check.XXXXXX";
 
+/* Workers are never root. */
+static int confine(void)
+{
+	const struct vcs_config cfg = {
+		.sandbox = true,
+		.drop = !geteuid(),
+		.uid = 65534,
+		.gid = 65534,
+	};
+
+	return vcs_sandbox_enter(&cfg, VCS_ROLE_WORKER, "/sys");
+}
+
+static int no_sandbox(void)
+{
+	return -EPERM;
+}
+
 static int setup(void **state)
 {
 	(void)state;
 	env = (struct vcs_check_env) {
 		.open = faulty_thunk_open,
+		.confine = confine,
 		.limit_ms = 60000,
 		.answer_ms = 5000,
 		.settle_ms = 50,
@@ -202,6 +222,20 @@ static void memory(void **state)
 
 	(void)state;
 	EXPECT_ALL(list);
+}
+
+static void sandbox(void **state)
+{
+	(void)state;
+	expect("sandbox", OK, "has accessed it");
+	faulty_thunk_fault = FAULT_REGISTER_BY_SOCKET;
+	expect("register", OK, "");
+	expect("sandbox", FAILED, "registering memory: EACCES");
+	faulty_thunk_fault = FAULT_NONE;
+	env.confine = no_sandbox;
+	expect("sandbox", FAILED, "");
+	env.confine = NULL;
+	expect("sandbox", SKIPPED, "as root there is none");
 }
 
 /* The simulation of an access tells what was wrong. */
@@ -448,7 +482,7 @@ static void report(void **state)
 	assert_int_equal(program("--backend=sim --test=process"), 1);
 	expect_text("\n# 0 passed, 0 failed, 1 skipped\n");
 	assert_int_equal(program("--backend=sim --timing-size=4"), 0);
-	expect_text("\n1..14\n");
+	expect_text("\n1..15\n");
 	expect_text("4 MiB, in one piece");
 }
 
@@ -462,6 +496,7 @@ int main(void)
 		T(library),
 		T(topology),
 		T(memory),
+		T(sandbox),
 		T(accesses),
 		T(queues),
 		T(clocks),
