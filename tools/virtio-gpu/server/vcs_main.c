@@ -51,8 +51,9 @@ static const char help[] =
 "\n"
 "  --socket-path=PATH     listen on this unix socket, which is removed at the end\n"
 "  --fd=N                 use this inherited unix socket, listening or connected\n"
-"  --backend=NAME         compute API: opencl (default), or sim: what ROCm programs\n"
-"                         look for, with a simulated GPU that computes nothing\n"
+"  --backend=NAME         compute API: opencl (default); hsakmt: what ROCm programs\n"
+"                         look for, on AMD GPUs; or sim: the same on a simulated\n"
+"                         GPU that computes nothing\n"
 "  --device=TEXT          only OpenCL devices whose 'platform: device' contains\n"
 "                         TEXT\n"
 "  --user=NAME            user of the workers when started as root (default\n"
@@ -169,7 +170,7 @@ static void parse_options(int argc, char **argv, struct options *opt,
 		case BACKEND:
 			cfg->service = vcs_service_find(optarg);
 			if (!cfg->service)
-				usage_error("--backend=%s: there are 'opencl' and 'sim'",
+				usage_error("--backend=%s: there are 'opencl', 'hsakmt' and 'sim'",
 					    optarg);
 			break;
 		case DEVICE:

@@ -224,8 +224,9 @@ static int probe_worker(int sock, int compiler, const struct vcs_config *cfg,
 	       -errno;
 }
 
-static int probe_one(const struct vcs_config *cfg, int signals,
-		     struct report *r)
+int vcs_probe_child(const struct vcs_config *cfg, int signals,
+		    vcs_worker_fn worker, void *report, size_t size,
+		    int timeout_ms, int *signal)
 {
 	struct vcs_children c;
 	int pair[2], ret, n, status;
@@ -233,34 +234,48 @@ static int probe_one(const struct vcs_config *cfg, int signals,
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
-	ret = vcs_children_start(&c, cfg, pair[1], probe_worker, "probe");
+	ret = vcs_children_start(&c, cfg, pair[1], worker, "probe");
 	close(pair[1]);
 	if (ret) {
 		close(pair[0]);
 		return ret;
 	}
-	n = vcs_signals_wait(signals, pair[0], VCS_PROBE_TIMEOUT_MS);
+	n = vcs_signals_wait(signals, pair[0], timeout_ms);
 	if (n > 0)
-		len = recv(pair[0], r, sizeof(*r), MSG_DONTWAIT);
+		len = recv(pair[0], report, size, MSG_DONTWAIT);
 	/* It may be about to die of what it has not told: let it. */
-	if (n > 0 && len != sizeof(*r))
+	if (n > 0 && len != (ssize_t)size)
 		waitid(P_PID, (id_t)c.worker, NULL, WEXITED | WNOWAIT);
 	vcs_children_stop(&c, cfg, &status);
 	close(pair[0]);
 	if (n < 0)
 		return n;
-	if (len == sizeof(*r))
+	if (len == (ssize_t)size)
 		return 0;
-
-	/* Not the device's fault: it would be the same with the next one. */
-	if (n && !WIFSIGNALED(status))
-		return -ECHILD;
-	memset(r, 0, sizeof(*r));
 	if (!n)
-		r->status = fail(r, -ETIMEDOUT, "its driver hangs");
+		return -ETIMEDOUT;
+	/* Not the device's fault: it would be the same with the next one. */
+	if (!WIFSIGNALED(status))
+		return -ECHILD;
+	*signal = WTERMSIG(status);
+	return -EIO;
+}
+
+static int probe_one(const struct vcs_config *cfg, int signals,
+		     struct report *r)
+{
+	int ret, signal;
+
+	ret = vcs_probe_child(cfg, signals, probe_worker, r, sizeof(*r),
+			      VCS_PROBE_TIMEOUT_MS, &signal);
+	if (ret != -ETIMEDOUT && ret != -EIO)
+		return ret;
+	memset(r, 0, sizeof(*r));
+	if (ret == -ETIMEDOUT)
+		r->status = fail(r, ret, "its driver hangs");
 	else
-		r->status = fail(r, -EIO, "its driver crashes: %s",
-				 strsignal(WTERMSIG(status)));
+		r->status = fail(r, ret, "its driver crashes: %s",
+				 strsignal(signal));
 	return 0;
 }
 

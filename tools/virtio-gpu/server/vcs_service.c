@@ -9,6 +9,7 @@
 
 static const struct vcs_service * const services[] = {
 	&vcs_service_opencl,
+	&vcs_service_hsakmt,
 	&vcs_service_sim,
 };
 

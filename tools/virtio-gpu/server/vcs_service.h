@@ -47,6 +47,7 @@ struct vcs_service {
 	const char *(*cmd_name)(uint64_t cmd);
 };
 
+extern const struct vcs_service vcs_service_hsakmt;
 extern const struct vcs_service vcs_service_opencl;
 extern const struct vcs_service vcs_service_sim;
 

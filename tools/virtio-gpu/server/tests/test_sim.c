@@ -373,7 +373,7 @@ static void command_lines(void **state)
 		const char *says;
 	} cases[] = {
 		{ "--device=gfx1030", "--backend=sim has one device" },
-		{ "--backend=simple", "'opencl' and 'sim'" },
+		{ "--backend=simple", "'opencl', 'hsakmt' and 'sim'" },
 	};
 	char err[4096];
 	size_t i;

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ROCM contexts on AMD GPUs
+ *
+ * The library is loaded once, by the server: from then on it is in every worker,
+ * which need not be able to open it. KFD is opened by each worker for itself, for
+ * an address space of the GPU belongs to the process that has opened it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "vcs_arena.h"
+#include "vcs_hsakmt.h"
+#include "vcs_log.h"
+#include "vcs_probe.h"
+#include "vcs_service.h"
+#include "vcs_service_rocm.h"
+#include "vcs_thunk_hsakmt.h"
+
+/* Opening KFD and reading what machine this is: a second on large ones. */
+#define PROBE_TIMEOUT_MS	60000
+
+/* What to do about it, whatever it is. */
+#define INSTEAD "; without an AMD GPU there are --backend=opencl, which computes, and --backend=sim, which does not"
+
+/* What a probing worker sends. */
+struct report {
+	int status;
+	char why[256];		/* of an error, one sentence's beginning */
+	char device[128];
+};
+
+/*
+ * The thunk looks for free addresses, the arena's are fixed and the guest's
+ * choice as little as ours: so they are taken until it has found others.
+ */
+static int open_thunk(struct vcs_thunk **thunk, char *why, size_t size)
+{
+	struct vcs_arena arena;
+	int ret;
+
+	ret = vcs_arena_init(&arena);
+	if (ret) {
+		snprintf(why, size, "the addresses of the GPU are in use: %s",
+			 strerror(-ret));
+		return ret;
+	}
+	ret = vcs_thunk_hsakmt_open(thunk, why, size);
+	vcs_arena_destroy(&arena);
+	return ret;
+}
+
+/* The first GPU, and how many there are. */
+static int describe(struct vcs_thunk *thunk, char *device, size_t size)
+{
+	struct vcs_thunk_node node, first = { 0 };
+	struct vcs_thunk_system sys = { 0 };
+	unsigned int gpus = 0;
+	uint32_t i;
+	int ret;
+
+	ret = thunk->ops->system(thunk, &sys);
+	for (i = 0; i < sys.num_nodes && !ret; i++) {
+		memset(&node, 0, sizeof(node));
+		ret = thunk->ops->node(thunk, i, &node);
+		if (!ret && node.num_fcompute_cores && !gpus++)
+			first = node;
+	}
+	if (ret)
+		return ret;
+	if (!gpus)
+		return -ENODEV;
+	snprintf(device, size, "%.63s", first.marketing_name[0] ?
+		 first.marketing_name : first.amd_name);
+	if (gpus > 1)
+		snprintf(device + strlen(device), size - strlen(device),
+			 " and %u more", gpus - 1);
+	return 0;
+}
+
+static int probe_worker(int sock, int compiler, const struct vcs_config *cfg,
+			struct vcs_stats *stats)
+{
+	struct report r = { 0 };
+	struct vcs_thunk *thunk;
+
+	(void)compiler;
+	(void)cfg;
+	(void)stats;
+	r.status = open_thunk(&thunk, r.why, sizeof(r.why));
+	if (!r.status) {
+		r.status = describe(thunk, r.device, sizeof(r.device));
+		if (r.status == -ENODEV)
+			snprintf(r.why, sizeof(r.why), "KFD has no GPU");
+		else if (r.status)
+			snprintf(r.why, sizeof(r.why),
+				 "the GPU does not describe itself: %s",
+				 strerror(-r.status));
+		thunk->ops->close(thunk);
+	}
+	return send(sock, &r, sizeof(r), MSG_NOSIGNAL) == sizeof(r) ? 0 :
+	       -errno;
+}
+
+static int probe(struct vcs_config *cfg, int signals,
+		 struct vcs_service_info *info)
+{
+	struct vcs_hsakmt lib;
+	struct report r;
+	int ret, signal;
+
+	/* Stays loaded, see above. */
+	ret = vcs_hsakmt_load(&lib, r.why, sizeof(r.why));
+	if (ret) {
+		vcs_err("%s" INSTEAD, r.why);
+		return ret;
+	}
+	ret = vcs_probe_child(cfg, signals, probe_worker, &r, sizeof(r),
+			      PROBE_TIMEOUT_MS, &signal);
+	switch (ret) {
+	case 0:
+		break;
+	case -ETIMEDOUT:
+		vcs_err("%s does not come back from opening KFD" INSTEAD,
+			lib.path);
+		return ret;
+	case -EIO:
+		vcs_err("%s crashes: %s" INSTEAD, lib.path, strsignal(signal));
+		return ret;
+	case -ECHILD:
+		vcs_err("cannot probe for GPUs: no worker can be started");
+		return ret;
+	case -ECANCELED:
+		return ret;
+	default:
+		vcs_err("cannot probe for GPUs: %s", strerror(-ret));
+		return ret;
+	}
+	/* Its other end is ours, but the library's process. */
+	r.why[sizeof(r.why) - 1] = '\0';
+	r.device[sizeof(r.device) - 1] = '\0';
+	if (r.status) {
+		vcs_err("%s" INSTEAD, r.why);
+		return r.status;
+	}
+	snprintf(info->device, sizeof(info->device), "%s", r.device);
+	return 0;
+}
+
+static int worker(int sock, int compiler, const struct vcs_config *cfg,
+		  struct vcs_stats *stats)
+{
+	struct vcs_thunk *thunk;
+	char why[256];
+	int ret;
+
+	(void)compiler;
+	ret = open_thunk(&thunk, why, sizeof(why));
+	if (ret) {
+		vcs_err("%s", why);
+		return ret;
+	}
+	ret = vcs_service_rocm_serve(sock, thunk, cfg, stats);
+	thunk->ops->close(thunk);
+	return ret;
+}
+
+const struct vcs_service vcs_service_hsakmt = {
+	.name = "hsakmt",
+	.probe = probe,
+	.get_capset = vcs_service_rocm_get_capset,
+	.worker = worker,
+	.cmd_name = vcs_service_rocm_cmd_name,
+};
