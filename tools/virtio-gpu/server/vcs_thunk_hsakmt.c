@@ -742,7 +742,7 @@ static int read_topology(struct hsakmt *h, char *why, size_t size)
 	ret = vcs_hsakmt_error(h->lib.AcquireSystemProperties(&s.props));
 	if (ret)
 		return vcs_explain(why, size, ret,
-			       "libhsakmt does not describe this system: %s; does the workers' user have access to the render nodes in /dev/dri?",
+			       "libhsakmt does not describe this system: %s; the workers' user needs access to the render nodes in /dev/dri",
 			       strerror(-ret));
 	h->acquired = true;
 	h->sys = (struct vcs_thunk_system) {
