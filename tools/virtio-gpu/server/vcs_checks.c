@@ -25,9 +25,6 @@
 
 #define NS_PER_MS	1000000.0
 
-/* HSA_CAP_SVMAPI_SUPPORTED of Linux' kfd_sysfs.h, in a node's capability. */
-#define CAP_SVM		(1U << 27)
-
 static enum vcs_check_result result(bool ok)
 {
 	return ok ? VCS_CHECK_OK : VCS_CHECK_FAILED;
@@ -85,21 +82,17 @@ static enum vcs_check_result
 check_gpu_node(struct vcs_check_gpu *g, uint32_t id,
 	       const struct vcs_thunk_node *n, uint64_t local)
 {
-struct vcs_thunk_gpu_info info = { 0 };
-uint64_t available = 0;
-uint32_t cus;
-int ret;
+	struct vcs_thunk_gpu_info info = { 0 };
+	uint64_t available = 0;
+	uint32_t cus;
+	int ret;
 
-printf("node %u: gfx%u%x%x, device %04x:%04x, %s, %llu MiB, KFD's id %u\n",
-       id, n->engine_id >> 10 & 0x3f, n->engine_id >> 16 & 0xff,
-       n->engine_id >> 24, n->vendor_id, n->device_id,
-       n->marketing_name, (unsigned long long)local / MIB,
-       n->kfd_gpu_id);
-printf("node %u: SVM %s, doorbells of type %u, %u caches\n", id,
-       n->capability & CAP_SVM ? "supported" : "not supported",
-       n->capability >> VIRTIO_GPU_ROCM_CAP_DOORBELL_SHIFT & 3,
-       n->num_caches);
-if (!(n->engine_id >> 10 & 0x3f))
+	printf("node %u: gfx%u%x%x, device %04x:%04x, %s, %llu MiB, KFD's id %u\n",
+	       id, n->engine_id >> 10 & 0x3f, n->engine_id >> 16 & 0xff,
+	       n->engine_id >> 24, n->vendor_id, n->device_id,
+	       n->marketing_name, (unsigned long long)local / MIB,
+	       n->kfd_gpu_id);
+	if (!(n->engine_id >> 10 & 0x3f))
 		return vcs_check_fail("node %u has no gfx id", id);
 	if ((n->capability >> VIRTIO_GPU_ROCM_CAP_DOORBELL_SHIFT & 3) != 2)
 		return vcs_check_fail("node %u has no doorbells of 64 bits", id);
@@ -437,8 +430,7 @@ static bool passed(int status)
 }
 
 static enum vcs_check_result
-try(const struct vcs_check_env *env, struct trial *t,
-    uint64_t size,
+try(const struct vcs_check_env *env, struct trial *t, uint64_t size,
     enum vcs_check_result (*run)(const struct vcs_check_env *env, void *data))
 {
 	int status;
@@ -943,7 +935,7 @@ static enum vcs_check_result
 take_time(struct vcs_check_gpu *g, uint64_t size,
 	  enum vcs_check_layout layout, const char *what)
 {
-double t[6], gib = (double)size / (double)GIB;
+	double t[6], gib = (double)size / (double)GIB;
 	struct vcs_check_mem mem;
 	uint64_t i;
 	int ret;

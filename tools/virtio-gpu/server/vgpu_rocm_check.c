@@ -18,7 +18,10 @@
 #include "vcs_check.h"
 #include "vcs_log.h"
 #include "vcs_sandbox.h"
+#include "vcs_thunk_hsakmt.h"
 #include "vcs_thunk_sim.h"
+
+#define KFD_PROC	"/sys/devices/virtual/kfd/kfd/proc"
 
 #define MIB		(1UL << 20)
 
@@ -36,6 +39,7 @@
 
 /* A GPU does the least of things in microseconds; it may have been asleep. */
 #define ANSWER_MS	5000
+#define SETTLE_MS	1000
 #define SIM_SETTLE_MS	50
 
 /* Of a thunk; the rest is as in struct vcs_check_env. */
@@ -57,6 +61,12 @@ static int open_sim(struct vcs_thunk **thunk, char *why, size_t size)
 
 /* The first is the default. */
 static const struct backend backends[] = {
+	{
+		.name = "hsakmt",
+		.kfd_proc = KFD_PROC,
+		.settle_ms = SETTLE_MS,
+		.open = vcs_thunk_hsakmt_open,
+	},
 	{ .name = "sim", .settle_ms = SIM_SETTLE_MS, .open = open_sim },
 };
 
@@ -78,7 +88,8 @@ static const char help[] =
 "on the host. The last three checks have the GPU access what it must not, which\n"
 "some GPUs end by a reset: not when others use it, or see their desktop by it.\n"
 "\n"
-"  --backend=NAME     sim: a simulated GPU, to check the checks\n"
+"  --backend=NAME     hsakmt (default): AMD's libhsakmt, on the GPUs of this host;\n"
+"                     sim: a simulated GPU, to check the checks\n"
 "  --list             list the checks and exit\n"
 "  --test=NAME        run this one only; may be repeated\n"
 "  --no-faults        without those three\n"

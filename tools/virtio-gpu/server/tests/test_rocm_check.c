@@ -422,21 +422,38 @@ static void what_is_left(void **state)
 
 /* --- the program ----------------------------------------------------------- */
 
-static int program(const char *args)
+static int program_with(const char *vars, const char *args)
 {
 	const char *path = getenv("VCS_ROCM_CHECK");
-	char cmd[512];
+	char cmd[1024];
 	size_t len;
 	FILE *f;
 
 	if (!path)
 		fail_msg("VCS_ROCM_CHECK is not set");
-	snprintf(cmd, sizeof(cmd), "%s %s 2>&1", path, args);
+	snprintf(cmd, sizeof(cmd), "%s %s %s 2>&1", vars, path, args);
 	f = popen(cmd, "r");
 	assert_non_null(f);
 	len = fread(output, 1, sizeof(output) - 1, f);
 	output[len] = '\0';
 	return WEXITSTATUS(pclose(f));
+}
+
+static int program(const char *args)
+{
+	return program_with("", args);
+}
+
+/* The library that is played beside the program, as @vars want it. */
+static int on_fake(const char *vars, const char *args)
+{
+	const char *path = getenv("VCS_ROCM_CHECK");
+	char all[768];
+
+	assert_non_null(path);
+	snprintf(all, sizeof(all), "LD_LIBRARY_PATH=%.*s/fake %s",
+		 (int)(strrchr(path, '/') - path), path, vars);
+	return program_with(all, args);
 }
 
 static void options(void **state)
@@ -486,6 +503,70 @@ static void report(void **state)
 	expect_text("4 MiB, in one piece");
 }
 
+/* What the default backend finds where there is no GPU, or no library. */
+static void without_gpu(void **state)
+{
+	(void)state;
+	if (access("/dev/kfd", F_OK)) {
+		assert_int_equal(program("--test=library --test=clocks"), 1);
+		expect_text("# vgpu-rocm-check --backend=hsakmt\n");
+		expect_text("/dev/kfd: No such file or directory\n");
+		expect_text("\nnot ok 1 - library: ");
+		expect_text("\nok 2 - clocks: clocks go on # SKIP the library");
+	}
+	assert_int_equal(on_fake("FAKE_HSAKMT_RELEASE=node-372",
+				 "--test=library"), 1);
+	expect_text("of 372 bytes, which no release known here has");
+}
+
+static void on_libhsakmt(void **state)
+{
+	(void)state;
+	assert_int_equal(on_fake("", "--timing-size=4"), 0);
+	expect_text("/fake/libhsakmt.so.1\n# hsakmt, interface of KFD 1.");
+	expect_text("\n# node 1 has accessed it by packets of a queue\nok 3");
+	expect_text(" 0 failed, ");
+	assert_int_equal(on_fake("FAKE_HSAKMT_SVM=0", "--test=register "
+				 "--test=read-only --test=release"), 0);
+	expect_text("read-only memory is refused (EOPNOTSUPP)");
+	expect_text(" 0 failed, ");
+}
+
+/* That of the library's own. */
+static void faults_of_libhsakmt(void **state)
+{
+	static const struct {
+		const char *vars;
+		const char *test;
+		const char *text;
+	} list[] = {
+		{ "FAKE_HSAKMT_FAIL=OpenKFD", "library", " (E" },
+		{ "FAKE_HSAKMT_FAIL=GetVersion", "library", "version: EIO" },
+		{ "FAKE_HSAKMT_FAIL=AcquireSystemProperties", "topology",
+		  "cannot be opened" },
+		{ "FAKE_HSAKMT_FAIL=RegisterMemoryWithFlags:2=6", "register",
+		  "registering memory: ENOMEM" },
+		{ "FAKE_HSAKMT_FAIL=MapMemoryToGPUNodes:2", "register",
+		  "to the GPU: EIO" },
+		{ "FAKE_HSAKMT_FAIL=UnmapMemoryToGPU", "register",
+		  "from the GPU: EIO" },
+		{ "FAKE_HSAKMT_FAIL=CreateQueue", "queue", "a queue: EIO" },
+		{ "FAKE_HSAKMT_FAIL=DestroyQueue", "queue",
+		  "destroying a queue: EIO" },
+		{ "FAKE_HSAKMT_FAIL=GetClockCounters", "clocks", "EIO" },
+	};
+	char args[64];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+		snprintf(args, sizeof(args), "--test=%s", list[i].test);
+		assert_int_equal(on_fake(list[i].vars, args), 1);
+		expect_text("\nnot ok 1 - ");
+		expect_text(list[i].text);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
@@ -507,6 +588,9 @@ int main(void)
 		T(what_is_left),
 		T(options),
 		T(report),
+		T(without_gpu),
+		T(on_libhsakmt),
+		T(faults_of_libhsakmt),
 	};
 
 	return cmocka_run_group_tests_name("rocm_check", tests, NULL, NULL);
