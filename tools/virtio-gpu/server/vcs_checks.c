@@ -221,7 +221,10 @@ static void print_method(const struct vcs_check_gpu *g)
 	}
 }
 
-/* Twice at the same address, by each GPU, at both ends of a window. */
+/*
+ * Twice at the same address, by each GPU, at both ends of a window. It is mapped
+ * twice as well, since libraries count that, and unmapped once.
+ */
 static bool register_once(struct vcs_check_gpu *g, struct vcs_check_mem *mem)
 {
 	uint64_t size = 2 * MIB + 3 * PAGE;
@@ -229,7 +232,8 @@ static bool register_once(struct vcs_check_gpu *g, struct vcs_check_mem *mem)
 
 	return vcs_check_window(g, mem, size, VCS_CHECK_PLAIN, false) &&
 	       vcs_check_register(g, mem) && vcs_check_map(g, mem) &&
-	       vcs_check_write(g, mem, 0) && vcs_check_write(g, mem, last) &&
+	       vcs_check_map(g, mem) && vcs_check_write(g, mem, 0) &&
+	       vcs_check_write(g, mem, last) &&
 	       vcs_check_read(g, mem, PAGE) && vcs_check_read(g, mem, last) &&
 	       vcs_check_unmap(g, mem);
 }
@@ -531,7 +535,7 @@ released(const struct vcs_check_env *env, void *data)
 	}
 	if (!vcs_check_window(&g, &t->mem, 2 * MIB, VCS_CHECK_PLAIN, false) ||
 	    !vcs_check_register(&g, &t->mem) || !vcs_check_map(&g, &t->mem) ||
-	    !vcs_check_write(&g, &t->mem, 0))
+	    !vcs_check_map(&g, &t->mem) || !vcs_check_write(&g, &t->mem, 0))
 		return VCS_CHECK_FAILED;
 	print_method(&g);
 	gpu = t->mem.gpu;

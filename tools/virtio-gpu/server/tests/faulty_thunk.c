@@ -53,6 +53,7 @@ const char *faulty_thunk_kfd_proc;
  * @kept_of: where that was
  * @kept_size: bytes
  * @rdonly: the last registration was
+ * @maps: where something was registered, and how often that was mapped
  * @params: of the queue that was created last
  * @queues: the first ones
  * @nr_queues: how many
@@ -66,6 +67,10 @@ struct faulty {
 	uint64_t kept_of;
 	uint64_t kept_size;
 	bool rdonly;
+	struct {
+		const void *addr;
+		unsigned int nr;
+	} maps[8];
 	struct vcs_thunk_queue params;
 	uint64_t queues[2];
 	unsigned int nr_queues;
@@ -247,6 +252,18 @@ static void misbehave(void)
 		printf("noise\n");
 }
 
+/* How often what is registered there was mapped. */
+static unsigned int *maps_of(struct faulty *f, const void *addr)
+{
+	unsigned int i = 0;
+
+	while (f->maps[i].addr && f->maps[i].addr != addr)
+		if (++i == sizeof(f->maps) / sizeof(f->maps[0]))
+			abort();
+	f->maps[i].addr = addr;
+	return &f->maps[i].nr;
+}
+
 static int open_socket(void)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -283,13 +300,15 @@ static int faulty_register(struct vcs_thunk *t, void *addr, uint64_t size,
 	if (is(FAULT_ROUNDED_UP))
 		size += PAGE;
 	to_faulty(t)->rdonly = rdonly;
+	*maps_of(to_faulty(t), addr) = 0;
 	ret = CALL(t, register_memory, addr, size, rdonly);
 	return ret == -EEXIST && is(FAULT_OVERLAP) ? 0 : ret;
 }
 
 static void faulty_deregister(struct vcs_thunk *t, void *addr)
 {
-	if (!is(FAULT_NOT_DEREGISTERED))
+	if (!is(FAULT_NOT_DEREGISTERED) &&
+	    !(is(FAULT_MAPS_COUNTED) && *maps_of(to_faulty(t), addr)))
 		CALL(t, deregister, addr);
 }
 
@@ -301,6 +320,8 @@ static int faulty_map(struct vcs_thunk *t, void *addr, const uint32_t *nodes,
 
 	if (is(FAULT_MAP) ||
 	    (is(FAULT_READ_ONLY_UNMAPPED) && to_faulty(t)->rdonly))
+		return -EIO;
+	if ((*maps_of(to_faulty(t), addr))++ && is(FAULT_MAP_AGAIN))
 		return -EIO;
 	if (is(FAULT_MAP_NOTHING)) {
 		*gpu_addr = (uintptr_t)addr;
@@ -320,8 +341,14 @@ static int faulty_map(struct vcs_thunk *t, void *addr, const uint32_t *nodes,
 
 static int faulty_unmap(struct vcs_thunk *t, void *addr)
 {
-	int ret = CALL(t, unmap, addr);
+	unsigned int *maps = maps_of(to_faulty(t), addr);
+	int ret;
 
+	/* What is mapped cannot be deregistered, either. */
+	if (is(FAULT_MAPS_COUNTED) && *maps > 1)
+		return 0;
+	ret = CALL(t, unmap, addr);
+	*maps = 0;
 	return is(FAULT_UNMAP) ? -EIO : ret;
 }
 
