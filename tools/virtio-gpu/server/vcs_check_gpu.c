@@ -81,7 +81,12 @@ bool vcs_check_open(const struct vcs_check_env *env, struct vcs_check_gpu *g)
 	memset(g, 0, sizeof(*g));
 	g->env = env;
 	g->method = VCS_CHECK_NONE;
+	/* As a worker does: the thunk finds other addresses than these. */
+	ret = vcs_arena_init(&g->arena);
+	if (ret)
+		return failed("the GPU's addresses are in use", ret);
 	ret = env->open(&g->thunk, why, sizeof(why));
+	vcs_arena_destroy(&g->arena);
 	if (ret) {
 		printf("the thunk cannot be opened: %s (%s)\n", why,
 		       vcs_check_errno(ret));
@@ -92,7 +97,7 @@ bool vcs_check_open(const struct vcs_check_env *env, struct vcs_check_gpu *g)
 		return failed("mappings of this process", ret);
 	ret = vcs_arena_init(&g->arena);
 	if (ret)
-		return failed("the arena of the GPU's addresses is not free", ret);
+		return failed("the thunk has taken the GPU's addresses", ret);
 	ret = g->thunk->ops->system(g->thunk, &sys);
 	if (ret)
 		return failed("system()", ret);
