@@ -15,10 +15,11 @@
 
 typedef struct ComputeContext ComputeContext;
 typedef struct ComputeDoorbells ComputeDoorbells;
+typedef struct ComputeHostmem ComputeHostmem;
 typedef struct ComputeResource ComputeResource;
 
 struct VirtIOGPUCompute {
-    VirtIOGPU *g;
+    VirtIOGPU *g;               /* NULL when the device is no more */
     struct virtio_gpu_compute_conf *conf;
 
     /* what the server said */
@@ -29,8 +30,7 @@ struct VirtIOGPUCompute {
     uint64_t hello_serial;
     GByteArray *greeting;       /* NULL, or of a server that is back */
 
-    void *hostmem_ptr;
-    MemoryRegion hostmem_ram;
+    ComputeHostmem *hostmem;
 
     GArray *ram_files;          /* of ComputeRamFile */
     uint64_t last_serial;       /* of messages to the server */
@@ -259,7 +259,7 @@ void compute_mapping_free(VirtIOGPUCompute *s, ComputeMapping *m);
 
 /**
  * compute_release() - allow migration if nothing is in use any more
- * @s: the device
+ * @s: the device, freed if it is no more
  */
 void compute_release(VirtIOGPUCompute *s);
 

@@ -77,11 +77,20 @@ void compute_answer(VirtIOGPUCompute *s, uint64_t serial, uint32_t type)
 {
     struct virtio_gpu_ctrl_command *cmd;
 
-    cmd = serial ? virtio_gpu_find_deferred(s->g, serial) : NULL;
+    cmd = serial && s->g ? virtio_gpu_find_deferred(s->g, serial) : NULL;
     if (cmd) {
         virtio_gpu_ctrl_response_nodata(s->g, cmd, type);
         virtio_gpu_free_deferred(s->g, cmd);
     }
+}
+
+static void compute_free(VirtIOGPUCompute *s)
+{
+    g_clear_pointer(&s->vm_state, qemu_del_vm_change_state_handler);
+    compute_ram_files_free(s->ram_files);
+    g_hash_table_unref(s->resource_ids);
+    g_clear_pointer(&s->greeting, g_byte_array_unref);
+    g_free(s);
 }
 
 /* As long as workers may access guest RAM it must stay where it is. */
@@ -126,10 +135,46 @@ void compute_release(VirtIOGPUCompute *s)
         migrate_del_blocker(&s->in_use_blocker);
         s->in_use = false;
         s->in_use_error_reported = false;
+        if (!s->g) {
+            compute_free(s);
+        }
     }
 }
 
 /* Blobs in hostmem */
+
+#define TYPE_VIRTIO_GPU_COMPUTE_HOSTMEM "virtio-gpu-compute-hostmem"
+OBJECT_DECLARE_SIMPLE_TYPE(ComputeHostmem, VIRTIO_GPU_COMPUTE_HOSTMEM)
+
+/*
+ * Lives as long as anybody has a reference of the region, which may be longer
+ * than the device, and even its part of the memory of a virtio-pci proxy.
+ */
+struct ComputeHostmem {
+    Object parent_obj;
+
+    MemoryRegion ram;
+    void *ptr;
+    uint64_t size;
+};
+
+static void compute_hostmem_finalize(Object *obj)
+{
+    ComputeHostmem *h = VIRTIO_GPU_COMPUTE_HOSTMEM(obj);
+
+    munmap(h->ptr, h->size);
+}
+
+static const TypeInfo compute_hostmem_types[] = {
+    {
+        .name = TYPE_VIRTIO_GPU_COMPUTE_HOSTMEM,
+        .parent = TYPE_OBJECT,
+        .instance_size = sizeof(ComputeHostmem),
+        .instance_finalize = compute_hostmem_finalize,
+    },
+};
+
+DEFINE_TYPES(compute_hostmem_types)
 
 /*
  * All of hostmem is one RAM region for as long as the device lives, and blobs
@@ -138,10 +183,10 @@ void compute_release(VirtIOGPUCompute *s)
  * vCPU could for a moment take one region for another (its TLB has indices of
  * sections) and lose a notification. What is no blob is private memory.
  */
-static bool compute_hostmem_fill(VirtIOGPUCompute *s, uint64_t offset,
+static bool compute_hostmem_fill(ComputeHostmem *h, uint64_t offset,
                                  uint64_t size)
 {
-    return mmap((uint8_t *)s->hostmem_ptr + offset, size,
+    return mmap((uint8_t *)h->ptr + offset, size,
                 PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
                 -1, 0) != MAP_FAILED;
@@ -151,6 +196,7 @@ static bool compute_hostmem_init(VirtIOGPUCompute *s, Error **errp)
 {
     VirtIOGPUBase *b = VIRTIO_GPU_BASE(s->g);
     uint64_t size = b->conf.hostmem;
+    ComputeHostmem *h;
     void *ptr;
 
     ptr = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
@@ -160,16 +206,30 @@ static bool compute_hostmem_init(VirtIOGPUCompute *s, Error **errp)
                          "address space: use a smaller hostmem=", size);
         return false;
     }
-    s->hostmem_ptr = ptr;
-    if (!compute_hostmem_fill(s, 0, size)) {
+    h = VIRTIO_GPU_COMPUTE_HOSTMEM(object_new(TYPE_VIRTIO_GPU_COMPUTE_HOSTMEM));
+    h->ptr = ptr;
+    h->size = size;
+    if (!compute_hostmem_fill(h, 0, size)) {
         error_setg_errno(errp, errno, "cannot map hostmem=%" PRIu64, size);
+        object_unref(OBJECT(h));
         return false;
     }
-    memory_region_init_ram_ptr(&s->hostmem_ram, OBJECT(s->g),
-                               "virtio-gpu-compute-hostmem", size, ptr);
+    object_property_add_child(OBJECT(s->g), "compute-hostmem", OBJECT(h));
+    object_unref(OBJECT(h));
+    memory_region_init_ram_ptr(&h->ram, OBJECT(h), "virtio-gpu-compute-hostmem",
+                               size, ptr);
     /* below the blobs that another renderer maps there */
-    memory_region_add_subregion_overlap(&b->hostmem, 0, &s->hostmem_ram, -1);
+    memory_region_add_subregion_overlap(&b->hostmem, 0, &h->ram, -1);
+    s->hostmem = h;
     return true;
+}
+
+static void compute_hostmem_exit(VirtIOGPUCompute *s)
+{
+    memory_region_del_subregion(&VIRTIO_GPU_BASE(s->g)->hostmem,
+                                &s->hostmem->ram);
+    object_unparent(OBJECT(s->hostmem));
+    s->hostmem = NULL;
 }
 
 static bool compute_blob_map(VirtIOGPUCompute *s, ComputeResource *res,
@@ -177,7 +237,7 @@ static bool compute_blob_map(VirtIOGPUCompute *s, ComputeResource *res,
 {
     if (res->trapped) {
         compute_doorbells_map(s, res, offset);
-    } else if (mmap((uint8_t *)s->hostmem_ptr + offset, res->size,
+    } else if (mmap((uint8_t *)s->hostmem->ptr + offset, res->size,
                     PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, res->fd,
                     0) == MAP_FAILED) {
         return false;
@@ -192,7 +252,8 @@ static void compute_blob_unmap(VirtIOGPUCompute *s, ComputeResource *res)
 {
     if (res->trapped) {
         compute_doorbells_unmap(s, res);
-    } else if (!compute_hostmem_fill(s, res->map_offset, res->size)) {
+    } else if (!compute_hostmem_fill(s->hostmem, res->map_offset,
+                                     res->size)) {
         /* the guest keeps a blob that nobody else uses: no harm but memory */
         warn_report_once("virtio-gpu-compute: cannot unmap a blob: %s",
                          strerror(errno));
@@ -265,7 +326,9 @@ static void compute_resource_free(VirtIOGPUCompute *s, ComputeResource *res)
     s->nr_resources--;
     compute_resource_drop_runs(s, res);
     if (res->fd >= 0) {
-        s->g->hostmem -= res->size;
+        if (s->g) {
+            s->g->hostmem -= res->size;
+        }
         close(res->fd);
     } else {
         s->nr_bytes -= res->size;
@@ -280,7 +343,7 @@ static void compute_resource_check_gone(VirtIOGPUCompute *s,
                                         ComputeResource *res)
 {
     if (res->unrefd && QTAILQ_EMPTY(&res->mappings)) {
-        if (res->shared) {
+        if (res->shared && s->g) {
             /* to be processed again, not by us this time */
             virtio_gpu_resume_deferred(s->g, res->unref_cmd);
         } else {
@@ -348,7 +411,7 @@ static void compute_resource_redo_waiting(VirtIOGPUCompute *s,
     res->waiting = g_array_new(false, false, sizeof(uint64_t));
     for (i = 0; i < waiting->len; i++) {
         serial = g_array_index(waiting, uint64_t, i);
-        cmd = virtio_gpu_find_deferred(g, serial);
+        cmd = g ? virtio_gpu_find_deferred(g, serial) : NULL;
         if (!cmd) {
             continue;
         }
@@ -1241,13 +1304,12 @@ VirtIOGPUCompute *virtio_gpu_compute_new(VirtIOGPU *g,
 
 void virtio_gpu_compute_free(VirtIOGPUCompute *s)
 {
-    if (s->hostmem_ptr) {
-        munmap(s->hostmem_ptr, VIRTIO_GPU_BASE(s->g)->conf.hostmem);
+    s->g = NULL;
+    s->conf = NULL;
+    /* not if the device has been unplugged and workers of it still live */
+    if (!s->in_use) {
+        compute_free(s);
     }
-    compute_ram_files_free(s->ram_files);
-    g_hash_table_unref(s->resource_ids);
-    g_clear_pointer(&s->greeting, g_byte_array_unref);
-    g_free(s);
 }
 
 /* Behind those of another renderer, if there is one. */
@@ -1303,7 +1365,7 @@ bool virtio_gpu_compute_realize(VirtIOGPUCompute *s, Error **errp)
 void virtio_gpu_compute_unrealize(VirtIOGPUCompute *s)
 {
     virtio_gpu_compute_reset(s);
-    g_clear_pointer(&s->vm_state, qemu_del_vm_change_state_handler);
+    compute_hostmem_exit(s);
     qemu_chr_fe_set_handlers(&s->conf->chr, NULL, NULL, NULL, NULL, NULL, NULL,
                              false);
 }

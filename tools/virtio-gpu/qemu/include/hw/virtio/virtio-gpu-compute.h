@@ -40,7 +40,7 @@ struct virtio_gpu_compute_conf {
  * @g: the device that has them
  * @conf: its properties, when it is realized
  *
- * Returns: what the other functions take. It has a memory region of @g, so
+ * Returns: what the other functions take. Properties of @g are read from it, so
  *          virtio_gpu_compute_free() is for the instance_finalize of @g.
  */
 VirtIOGPUCompute *virtio_gpu_compute_new(struct VirtIOGPU *g,
