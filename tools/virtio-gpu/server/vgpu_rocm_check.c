@@ -39,7 +39,7 @@
 
 /* A GPU does the least of things in microseconds; it may have been asleep. */
 #define ANSWER_MS	5000
-#define SETTLE_MS	1000
+#define SETTLE_MS	500
 #define SIM_SETTLE_MS	50
 
 /* Of a thunk; the rest is as in struct vcs_check_env. */

@@ -119,7 +119,7 @@ static void expect_all(const struct expectation *e, size_t nr)
 	size_t i;
 
 	/* Some of them are no answer. */
-	env.answer_ms = 200;
+	env.answer_ms = 400;
 	for (i = 0; i < nr; i++) {
 		faulty_thunk_fault = e[i].fault;
 		expect(e[i].check, FAILED, e[i].text);
