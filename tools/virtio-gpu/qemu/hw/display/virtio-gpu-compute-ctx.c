@@ -10,7 +10,8 @@
  *
  * A worker may do what it likes with the memory that it has mapped, but only as
  * long as it lives. So whatever goes wrong with one ends in a kill, and the
- * guest is not told that memory is free until the worker's pidfd has signalled.
+ * guest is not told that memory is free until the worker's pidfd has signalled,
+ * and AMD's driver has done with it.
  */
 
 #include "qemu/osdep.h"
@@ -169,6 +170,8 @@ static void compute_greeting_received(VirtIOGPUCompute *s)
     } else if (!compute_greeting_familiar(s)) {
         warn_report("vgpu-compute-server does not offer the capsets that it "
                     "did before");
+    } else if (!compute_kfd_open(s, &err)) {
+        warn_report_err(err);
     } else {
         info_report("vgpu-compute-server is back");
         s->server_gone = false;
@@ -626,7 +629,14 @@ static void compute_ctx_died(void *opaque)
         compute_ctx_readable(ctx);
     }
     trace_virtio_gpu_compute_ctx_died(ctx->id, ctx->killed);
-    compute_ctx_gone(ctx);
+    if (!compute_kfd_busy(ctx)) {
+        compute_ctx_gone(ctx);
+        return;
+    }
+    /* if it has not been: nothing is asked of it any more */
+    compute_ctx_kill(ctx);
+    qemu_set_fd_handler(ctx->pidfd, NULL, NULL, NULL);
+    compute_kfd_watch(ctx);
 }
 
 /* Takes @fd. Returns: false if the context is gone */
@@ -638,7 +648,8 @@ static bool compute_ctx_ready(ComputeContext *ctx,
 
     /* signal 0 tells a pidfd from other descriptors */
     if (valid && !msg->status && fd >= 0 &&
-        (!pidfd_signal(fd, 0) || errno == EPERM || errno == ESRCH)) {
+        (!pidfd_signal(fd, 0) || errno == EPERM || errno == ESRCH) &&
+        compute_kfd_init(ctx, fd)) {
         trace_virtio_gpu_compute_ctx_ready(ctx->id);
         ctx->state = COMPUTE_CTX_RUNNING;
         ctx->pidfd = fd;
@@ -865,7 +876,7 @@ bool compute_ctx_wait(ComputeContext *ctx, int64_t deadline)
         left = deadline - qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
         ret = poll(&pfd, 1, MAX(left, 0));
     } while (ret < 0 && errno == EINTR);
-    return ret > 0;
+    return ret > 0 && compute_kfd_wait(ctx, deadline);
 }
 
 void compute_ctx_gone(ComputeContext *ctx)
@@ -877,6 +888,7 @@ void compute_ctx_gone(ComputeContext *ctx)
     if (ctx->state != COMPUTE_CTX_LOST) {
         ctx->state = COMPUTE_CTX_LOST;
         g_clear_pointer(&ctx->watchdog, timer_free);
+        g_clear_pointer(&ctx->kfd_timer, timer_free);
         qemu_set_fd_handler(ctx->sock, NULL, NULL, NULL);
         close(ctx->sock);
         if (ctx->pidfd >= 0) {

@@ -96,6 +96,8 @@ static const Property compute_device_properties[] = {
     DEFINE_PROP_UINT32("x-kill-timeout-ms", VirtIOGPUComputeDevice,
                        compute_conf.kill_timeout_ms,
                        VIRTIO_GPU_COMPUTE_KILL_TIMEOUT_MS),
+    DEFINE_PROP_STRING("x-kfd-proc-dir", VirtIOGPUComputeDevice,
+                       compute_conf.kfd_proc_dir),
 };
 
 static void compute_device_class_init(ObjectClass *klass, void *data)

@@ -32,6 +32,7 @@ struct VirtIOGPUCompute {
 
     ComputeHostmem *hostmem;
 
+    int kfd_proc;               /* directory of KFD's processes, or -1 */
     GArray *ram_files;          /* of ComputeRamFile */
     uint64_t last_serial;       /* of messages to the server */
 
@@ -124,6 +125,14 @@ struct ComputeContext {
     uint32_t nr_maps;           /* RES_MAP requests in sent */
     uint32_t nr_doorbells;      /* DOORBELL requests in queue */
     QEMUTimer *watchdog;        /* NULL when lost */
+
+    /* if there is a directory of KFD's processes */
+    int kfd_pid;                /* of the worker, -1 if it has none any more */
+    ino_t kfd_inode;            /* of its directory there, 0 before its death */
+    QEMUTimer *kfd_timer;       /* NULL unless KFD is waited for */
+    uint32_t kfd_wait_ms;       /* before the next look */
+    uint32_t kfd_waited_ms;     /* all in all */
+
     QTAILQ_HEAD(, ComputeRequest) queue;
     QTAILQ_HEAD(, ComputeRequest) sent;
     QTAILQ_HEAD(, ComputeMapping) mappings;
@@ -200,9 +209,52 @@ void compute_ctx_gone(ComputeContext *ctx);
  * @ctx: the context
  * @deadline: in ms of QEMU_CLOCK_REALTIME
  *
- * Returns: whether it is dead
+ * Returns: whether it is dead, and KFD has done with it
  */
 bool compute_ctx_wait(ComputeContext *ctx, int64_t deadline);
+
+/* virtio-gpu-compute-kfd.c */
+
+/**
+ * compute_kfd_open() - look for AMD's driver
+ * @s: the device; what the server has told to probe for GPUs is loaded
+ * @errp: set if it is there and cannot be watched
+ *
+ * Returns: false on error
+ */
+bool compute_kfd_open(VirtIOGPUCompute *s, Error **errp);
+
+/**
+ * compute_kfd_init() - remember who a worker is
+ * @ctx: the context, the worker has no memory yet
+ * @pidfd: of the worker
+ *
+ * Returns: false if that cannot be told
+ */
+bool compute_kfd_init(ComputeContext *ctx, int pidfd);
+
+/**
+ * compute_kfd_busy() - may a GPU still access what a dead worker had?
+ * @ctx: the context
+ *
+ * Returns: whether KFD has its process
+ */
+bool compute_kfd_busy(ComputeContext *ctx);
+
+/**
+ * compute_kfd_wait() - wait until KFD has done with a dead worker
+ * @ctx: the context
+ * @deadline: in ms of QEMU_CLOCK_REALTIME
+ *
+ * Returns: whether it has
+ */
+bool compute_kfd_wait(ComputeContext *ctx, int64_t deadline);
+
+/**
+ * compute_kfd_watch() - compute_ctx_gone() when KFD has done with a dead worker
+ * @ctx: the context, may be freed
+ */
+void compute_kfd_watch(ComputeContext *ctx);
 
 /* virtio-gpu-compute-doorbells.c */
 

@@ -90,6 +90,9 @@ static void compute_free(VirtIOGPUCompute *s)
     compute_ram_files_free(s->ram_files);
     g_hash_table_unref(s->resource_ids);
     g_clear_pointer(&s->greeting, g_byte_array_unref);
+    if (s->kfd_proc >= 0) {
+        close(s->kfd_proc);
+    }
     g_free(s);
 }
 
@@ -1256,7 +1259,8 @@ void virtio_gpu_compute_reset(VirtIOGPUCompute *s)
 
     if (!all_dead) {
         error_report("virtio-gpu-compute: a worker did not die within %" PRIu32
-                     " ms and may still write to guest memory: "
+                     " ms, or AMD's driver has not done with it, and guest "
+                     "memory may still be written to: "
                      "stopping the virtual machine", s->conf->kill_timeout_ms);
         vm_stop(RUN_STATE_INTERNAL_ERROR);
     }
@@ -1289,6 +1293,7 @@ VirtIOGPUCompute *virtio_gpu_compute_new(VirtIOGPU *g,
 
     s->g = g;
     s->conf = conf;
+    s->kfd_proc = -1;
     s->ram_files = g_array_new(false, false, sizeof(ComputeRamFile));
     s->resource_ids = g_hash_table_new(NULL, NULL);
     QTAILQ_INIT(&s->contexts);
@@ -1349,6 +1354,7 @@ bool virtio_gpu_compute_realize(VirtIOGPUCompute *s, Error **errp)
     }
     if (!compute_ram_check(s->ram_files, errp) ||
         !compute_server_hello(s, errp) ||
+        !compute_kfd_open(s, errp) ||
         !compute_capsets_add(s, errp) ||
         !compute_hostmem_init(s, errp)) {
         return false;

@@ -56,6 +56,7 @@ typedef struct Server {
     char *dir;
     char *path;
     char *bios;
+    char *kfd;                  /* directory of KFD's processes */
     int listener;
     int control;
     GHashTable *killed;         /* serials of contexts */
@@ -68,6 +69,7 @@ typedef struct Server {
 } Server;
 
 typedef struct Worker {
+    Server *server;             /* for those that need it */
     int sock;
     pid_t pid;
     uint64_t serial;
@@ -90,6 +92,20 @@ static bool is_readable(int fd)
     struct pollfd pfd = { .fd = fd, .events = POLLIN };
 
     return poll(&pfd, 1, 0) == 1;
+}
+
+static void kfd_add(Server *s, pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("%s/%d", s->kfd, pid);
+
+    g_assert_cmpint(mkdir(path, 0700), ==, 0);
+}
+
+static void kfd_remove(Server *s, pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("%s/%d", s->kfd, pid);
+
+    g_assert_cmpint(rmdir(path), ==, 0);
 }
 
 static gpointer server_thread(gpointer opaque)
@@ -161,6 +177,7 @@ static Server *server_new(void)
     /* PCs have a BIOS, and no test runs it */
     s->bios = g_strdup_printf("%s/bios", s->dir);
     g_assert_true(g_file_set_contents(s->bios, bios, sizeof(bios), NULL));
+    s->kfd = g_strdup_printf("%s/kfd", s->dir);
     s->control = -1;
     s->killed = g_hash_table_new(NULL, NULL);
     s->version = VGPU_PROTO_VERSION;
@@ -206,8 +223,10 @@ static void server_free(Server *s)
     }
     unlink(s->path);
     unlink(s->bios);
-    rmdir(s->dir);
+    rmdir(s->kfd);
+    g_assert_cmpint(rmdir(s->dir), ==, 0);
     g_hash_table_unref(s->killed);
+    g_free(s->kfd);
     g_free(s->bios);
     g_free(s->path);
     g_free(s->dir);
@@ -349,6 +368,23 @@ static void worker_ready(Worker *w)
     worker_ready_full(w, 0);
 }
 
+/* With a pidfd that nothing can be learned from any more */
+static void worker_ready_dead(Worker *w)
+{
+    pid_t pid = fork();
+    int pidfd;
+
+    g_assert_cmpint(pid, >=, 0);
+    if (!pid) {
+        _exit(0);
+    }
+    pidfd = syscall(__NR_pidfd_open, pid, 0);
+    g_assert_cmpint(pidfd, >=, 0);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+    worker_send(w, VGPU_MSG_CTX_READY, w->serial, 0, pidfd);
+    close(pidfd);
+}
+
 /* Wait for its end, by the hand of QEMU or of the test */
 static void worker_reap(Worker *w)
 {
@@ -479,6 +515,9 @@ static void guest_start_device(Guest *g, uint64_t without)
 /* more options of the chardev */
 static const char *chardev_args = "";
 static bool in_slot;
+/* the property that names the directory of KFD's processes; NULL: not named */
+static const char *kfd_property;
+static bool kfd_loaded;
 
 /* The root port, ready for what is plugged into it */
 static QPCIDevice *guest_open_slot(Guest *g)
@@ -513,15 +552,22 @@ static Guest *guest_new_device(const char *device, const char *args,
         .devfn = in_slot ? PCI_BUS_SLOT << 8 : QPCI_DEVFN(PCI_SLOT_GPU, 0),
     };
     Guest *g = g_new0(Guest, 1);
+    g_autofree char *kfd = NULL;
 
     g->server = server_new();
+    if (kfd_property) {
+        kfd = g_strdup_printf(",%s=%s", kfd_property, g->server->kfd);
+    }
+    if (kfd_loaded) {
+        g_assert_cmpint(mkdir(g->server->kfd, 0700), ==, 0);
+    }
     server_start(g->server);
     g->qts = qtest_initf(RAM_ARGS "-nodefaults -bios %s %s %s"
                          "-chardev socket,id=vgpu,path=%s%s "
-                         "-device %s,hostmem=16M,%s",
+                         "-device %s,hostmem=16M,%s%s",
                          g->server->bios, args, in_slot ? SLOT_ARGS : " ",
                          g->server->path, chardev_args, device,
-                         in_slot ? "bus=root,id=gpu" : "addr=4.0");
+                         in_slot ? "bus=root,id=gpu" : "addr=4.0", kfd ?: "");
     server_join(g->server);
     g_assert_cmpint(g->server->control, >=, 0);
     pc_alloc_init(&g->alloc, g->qts, 0);
@@ -2798,6 +2844,291 @@ static void test_leaks(void)
     guest_quit(g);
 }
 
+/* Tests: a worker that AMD's driver has not done with */
+
+static Guest *guest_new_kfd(const char *device, const char *args)
+{
+    Guest *g;
+
+    kfd_property = "x-kfd-proc-dir";
+    kfd_loaded = true;
+    g = guest_new_full(device, args, 0);
+    kfd_property = NULL;
+    kfd_loaded = false;
+    return g;
+}
+
+static void assert_still_pending(Command *c)
+{
+    int i;
+
+    for (i = 0; i < 30; i++) {
+        assert_pending(c);
+        g_usleep(10 * 1000);
+    }
+}
+
+static void test_kfd(void)
+{
+    Guest *g = guest_new_kfd("", "");
+    Worker *w = guest_ctx(g, 1), *other = guest_ctx(g, 2);
+    Command *destroy, *unref, *submit;
+    pid_t pid = w->pid;
+
+    guest_userptr(g, w, 1, DATA);
+    guest_userptr(g, w, 2, DATA);
+    kfd_add(g->server, pid);
+
+    /* killed: nothing is answered that frees memory */
+    destroy = send_ctx_destroy(g, 1);
+    unref = send_unref(g, 1);
+    worker_reap(w);
+    server_recv_kill(g->server, w);
+    assert_still_pending(destroy);
+    assert_pending(unref);
+    assert_state(g, 2, 2, 2 * PAGE);
+    /* others do not wait */
+    guest_userptr(g, other, 3, DATA);
+    kfd_remove(g->server, pid);
+    assert_ok(destroy);
+    assert_ok(unref);
+    assert_ok(send_unref(g, 2));
+    worker_free(w);
+
+    /* dead by itself: the server is told to clean up, too */
+    w = guest_ctx(g, 1);
+    pid = w->pid;
+    guest_userptr(g, w, 1, DATA);
+    submit = send_submit(g, 1, RING(0), 1, "x", 1);
+    worker_recv_plain(w, VGPU_MSG_SUBMIT);
+    kfd_add(g->server, pid);
+    kill(pid, SIGKILL);
+    server_recv_kill(g->server, w);
+    unref = send_unref(g, 1);
+    assert_still_pending(unref);
+    assert_err(send_submit(g, 1, 0, 0, "x", 1), UNSPEC);
+    assert_err(send_userptr(g, 1, 4, DATA, PAGE), UNSPEC);
+    kfd_remove(g->server, pid);
+    assert_err(submit, UNSPEC);
+    assert_ok(unref);
+    assert_ok(send_ctx_destroy(g, 1));
+    worker_free(w);
+
+    /* not in KFD */
+    assert_ok(send_ctx_destroy(g, 2));
+    assert_ok(send_unref(g, 3));
+    worker_free(other);
+    guest_quit(g);
+}
+
+/* A process that comes later is not the one that is waited for */
+static void test_kfd_pid_reuse(void)
+{
+    Guest *g = guest_new_kfd("", "");
+    Worker *w = guest_ctx(g, 1);
+    g_autofree char *name = g_strdup_printf("%s/%d", g->server->kfd, w->pid);
+    g_autofree char *gone = g_strdup_printf("%s/gone", g->server->dir);
+    pid_t pid = w->pid;
+    Command *c;
+
+    kfd_add(g->server, pid);
+    c = send_ctx_destroy(g, 1);
+    assert_still_pending(c);
+    g_assert_cmpint(rename(name, gone), ==, 0);
+    kfd_add(g->server, pid);
+    assert_ok(c);
+    kfd_remove(g->server, pid);
+    rmdir(gone);
+    worker_free(w);
+
+    /* and one that is dead and reaped before QEMU looks has no PID */
+    c = send_ctx_create(g, 1, VIRTIO_GPU_CAPSET_COMPUTE);
+    w = server_recv_create(g->server);
+    kfd_add(g->server, -1);
+    worker_ready_dead(w);
+    assert_ok(c);
+    assert_err(send_submit(g, 1, 0, 0, "x", 1), UNSPEC);
+    assert_ok(send_ctx_destroy(g, 1));
+    kfd_remove(g->server, -1);
+    worker_free(w);
+    guest_quit(g);
+}
+
+/* A driver that is loaded later is seen when there is another server */
+static void test_kfd_loaded_later(void)
+{
+    Command *c;
+    Worker *w;
+    Guest *g;
+
+    kfd_property = "x-kfd-proc-dir";
+    chardev_args = ",reconnect-ms=50";
+    g = guest_new();
+    kfd_property = NULL;
+    chardev_args = "";
+    w = guest_ctx(g, 1);
+    g_assert_cmpint(mkdir(g->server->kfd, 0700), ==, 0);
+    kfd_add(g->server, w->pid);
+    assert_ok(send_ctx_destroy(g, 1));
+    kfd_remove(g->server, w->pid);
+    worker_free(w);
+
+    server_restart(g->server);
+    g_assert_true(server_comes_back(g));
+    assert_ok(send_ctx_destroy(g, 2));
+    w = guest_ctx(g, 3);
+    kfd_add(g->server, w->pid);
+    c = send_ctx_destroy(g, 3);
+    assert_still_pending(c);
+    kfd_remove(g->server, w->pid);
+    assert_ok(c);
+    worker_free(w);
+
+    /* one that cannot be watched is not used */
+    g_assert_cmpint(rmdir(g->server->kfd), ==, 0);
+    g_assert_cmpint(symlink("kfd", g->server->kfd), ==, 0);
+    server_restart(g->server);
+    g_assert_false(server_comes_back(g));
+    unlink(g->server->kfd);
+    guest_quit(g);
+}
+
+static gpointer kfd_remove_later(gpointer opaque)
+{
+    Worker *w = opaque;
+
+    g_usleep(300 * 1000);
+    kfd_remove(w->server, w->pid);
+    return NULL;
+}
+
+/* A reset waits, and does not end well if that takes too long */
+static void test_kfd_reset(void)
+{
+    Guest *g = guest_new_kfd(",x-kill-timeout-ms=2000", "");
+    Worker *w = guest_ctx(g, 1);
+    int64_t start = g_get_monotonic_time();
+    pid_t pid = w->pid;
+    GThread *thread;
+
+    guest_userptr(g, w, 1, DATA);
+    kfd_add(g->server, pid);
+    w->server = g->server;
+    thread = g_thread_new("kfd", kfd_remove_later, w);
+    qvirtio_reset(g->vdev);
+    g_assert_cmpint(g_get_monotonic_time() - start, >=, 300 * 1000);
+    g_assert_false(migration_blocked(g->qts));
+    g_thread_join(thread);
+    worker_free(w);
+
+    guest_start_device(g, 0);
+    w = guest_ctx(g, 1);
+    pid = w->pid;
+    guest_userptr(g, w, 1, DATA);
+    kfd_add(g->server, pid);
+    qpci_io_writeb(g->pci->pdev, g->pci->bar, g->pci->common_cfg_offset +
+                   offsetof(struct virtio_pci_common_cfg, device_status), 0);
+    qtest_qmp_eventwait(g->qts, "STOP");
+    wait_status(g->qts, "internal-error");
+    worker_reap(w);
+    g_assert_true(migration_blocked(g->qts));
+    kfd_remove(g->server, pid);
+    while (migration_blocked(g->qts)) {
+        /* until QEMU has seen it */
+    }
+    qtest_qmp_assert_success(g->qts, "{'execute': 'system_reset'}");
+    wait_status(g->qts, "prelaunch");
+    qtest_qmp_assert_success(g->qts, "{'execute': 'cont'}");
+    wait_status(g->qts, "running");
+    worker_free(w);
+    guest_quit(g);
+}
+
+/* The device is gone, and what its workers had is not */
+static void test_kfd_unplug(void)
+{
+    struct vgpu_run run;
+    uint64_t serial;
+    uint32_t flags;
+    pid_t pid;
+    Guest *g;
+    Worker *w;
+    Command *c;
+
+    in_slot = true;
+    g = guest_new_kfd(",x-kill-timeout-ms=100", "");
+    in_slot = false;
+    w = guest_ctx(g, 1);
+    pid = w->pid;
+    guest_userptr(g, w, 1, DATA);
+    guest_doorbells(g, w, 2, PAGE);
+    map_blob(g, 2, 0);
+    /* of each kind one under way */
+    g_free(send_unref(g, 1));
+    g_free(send_submit(g, 1, VIRTIO_GPU_FLAG_FENCE, 1, "x", 1));
+    g_free(send_hostblob(g, 1, 3, PAGE));
+    g_free(send_map(g, 3, PAGE));
+    c = send_userptr(g, 1, 4, DATA, PAGE);
+    assert_pending(c);
+    g_free(c);
+    worker_recv_plain(w, VGPU_MSG_RES_UNMAP);
+    worker_recv_plain(w, VGPU_MSG_SUBMIT);
+    close(worker_recv_map(w, 3, &serial, &run, &flags));
+    kfd_add(g->server, pid);
+
+    guest_unplug(g);
+    wait_status(g->qts, "internal-error");
+    g_assert_true(migration_blocked(g->qts));
+    qtest_qmp_assert_success(g->qts, "{'execute': 'system_reset'}");
+    wait_status(g->qts, "prelaunch");
+    qtest_qmp_assert_success(g->qts, "{'execute': 'cont'}");
+    wait_status(g->qts, "internal-error");
+
+    kfd_remove(g->server, pid);
+    while (migration_blocked(g->qts)) {
+        /* until QEMU has seen it */
+    }
+    qtest_qmp_assert_success(g->qts, "{'execute': 'system_reset'}");
+    wait_status(g->qts, "prelaunch");
+    qtest_qmp_assert_success(g->qts, "{'execute': 'cont'}");
+    wait_status(g->qts, "running");
+    worker_reap(w);
+    worker_free(w);
+    guest_quit(g);
+}
+
+/* It is not given up, but said */
+static void test_kfd_stuck(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("qtest-vgpu-XXXXXX", NULL);
+    g_autofree char *path = g_strdup_printf("%s/stderr", dir);
+    g_autofree char *args = g_strdup_printf("2>%s", path);
+    g_autofree char *expect = NULL;
+    g_autofree char *said = NULL;
+    Command *c;
+    Worker *w;
+    pid_t pid;
+    Guest *g;
+
+    g = guest_new_kfd("", args);
+    w = guest_ctx(g, 1);
+    pid = w->pid;
+    expect = g_strdup_printf("process %d, which is dead", pid);
+    kfd_add(g->server, pid);
+    c = send_ctx_destroy(g, 1);
+    g_usleep(4 * G_USEC_PER_SEC);
+    assert_pending(c);
+    g_assert_true(g_file_get_contents(path, &said, NULL, NULL));
+    g_assert_nonnull(strstr(said, expect));
+    g_assert_null(strstr(strstr(said, expect) + 1, expect));
+    kfd_remove(g->server, pid);
+    assert_ok(c);
+    worker_free(w);
+    guest_quit(g);
+    unlink(path);
+    rmdir(dir);
+}
+
 /* Tests: beside virglrenderer */
 
 static Guest *guest_new_gl(void)
@@ -3033,6 +3364,30 @@ static void test_gl_doorbells(void)
     guest_quit(g);
 }
 
+static void test_gl_kfd(void)
+{
+    Command *c;
+    Worker *w;
+    Guest *g;
+
+    kfd_property = "x-compute-kfd-proc-dir";
+    kfd_loaded = true;
+    g = guest_new_gl();
+    kfd_property = NULL;
+    kfd_loaded = false;
+    w = guest_ctx(g, 2);
+    guest_userptr(g, w, 1, DATA);
+    kfd_add(g->server, w->pid);
+    assert_ok(send_ctx_create(g, 1, 0));
+    c = send_ctx_destroy(g, 2);
+    assert_still_pending(c);
+    kfd_remove(g->server, w->pid);
+    assert_ok(c);
+    assert_ok(send_unref(g, 1));
+    worker_free(w);
+    guest_quit(g);
+}
+
 static void test_gl_fences(void)
 {
     Guest *g = guest_new_gl();
@@ -3189,6 +3544,9 @@ static const struct {
         .device = ",hostmem=0", .expect = "hostmem= is missing" } },
     { "odd-hostmem", {
         .device = ",hostmem=100M", .expect = "must be a power of two" } },
+    { "kfd", {
+        .device = ",hostmem=16M,x-kfd-proc-dir=/dev/null",
+        .expect = "cannot open '/dev/null', where AMD's driver lists" } },
     { "max-outputs", {
         .device = ",hostmem=16M,max_outputs=17", .expect = "max_outputs" } },
     { "ram/anonymous", {
@@ -3283,6 +3641,13 @@ int main(int argc, char **argv)
                    test_worker_misbehaves);
     qtest_add_func("virtio-gpu-compute/reset/life", test_reset);
     qtest_add_func("virtio-gpu-compute/reset/undead", test_reset_undead);
+    qtest_add_func("virtio-gpu-compute/kfd/life", test_kfd);
+    qtest_add_func("virtio-gpu-compute/kfd/pid-reuse", test_kfd_pid_reuse);
+    qtest_add_func("virtio-gpu-compute/kfd/loaded-later",
+                   test_kfd_loaded_later);
+    qtest_add_func("virtio-gpu-compute/kfd/reset", test_kfd_reset);
+    qtest_add_func("virtio-gpu-compute/kfd/unplug", test_kfd_unplug);
+    qtest_add_func("virtio-gpu-compute/kfd/stuck", test_kfd_stuck);
     qtest_add_func("virtio-gpu-compute/leaks", test_leaks);
 
     /* GL needs a display: "sdl,gl=on", under Xvfb for example */
@@ -3292,6 +3657,7 @@ int main(int argc, char **argv)
         qtest_add_func("virtio-gpu-compute/gl/resources", test_gl_resources);
         qtest_add_func("virtio-gpu-compute/gl/guest-blob", test_gl_guest_blob);
         qtest_add_func("virtio-gpu-compute/gl/doorbells", test_gl_doorbells);
+        qtest_add_func("virtio-gpu-compute/gl/kfd", test_gl_kfd);
         qtest_add_func("virtio-gpu-compute/gl/fences", test_gl_fences);
         qtest_add_func("virtio-gpu-compute/gl/reset", test_gl_reset);
     }

@@ -18,6 +18,7 @@ struct virtio_gpu_compute_conf {
     uint32_t max_contexts;
     uint32_t job_timeout_ms;
     uint32_t kill_timeout_ms;
+    char *kfd_proc_dir;         /* NULL for the default */
 
     /* no properties, but what else there is on the device */
     bool shared;                /* another renderer */
@@ -34,6 +35,9 @@ struct virtio_gpu_compute_conf {
  * compute job.
  */
 #define VIRTIO_GPU_COMPUTE_KILL_TIMEOUT_MS  (10 * 1000)
+
+/* Where AMD's driver has a directory for each process, called after its PID. */
+#define VIRTIO_GPU_COMPUTE_KFD_PROC_DIR     "/sys/devices/virtual/kfd/kfd/proc"
 
 /**
  * virtio_gpu_compute_new() - prepare for compute contexts
