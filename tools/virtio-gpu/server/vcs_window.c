@@ -239,9 +239,11 @@ int vcs_window_finish(struct vcs_window *win)
 
 static bool reserve(const struct vcs_window *win)
 {
-	return mmap(win->addr, win->size, PROT_NONE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-		    0) != MAP_FAILED;
+	void *addr = mmap(win->addr, win->size, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+			  MAP_FIXED_NOREPLACE, -1, 0);
+
+	return addr == win->addr;
 }
 
 void vcs_window_unmap(struct vcs_window *win, struct vcs_map_budget *budget)
@@ -253,11 +255,11 @@ void vcs_window_unmap(struct vcs_window *win, struct vcs_map_budget *budget)
 	 * whole window splits none. If it did, the memory would be accessible
 	 * after we have answered that it is not.
 	 *
-	 * A reservation is put back in the same step, so that nobody else gets
-	 * the range in between; this unmaps as munmap() does. It can fail at the
-	 * limit, which VCS_MAP_RESERVE keeps us from.
+	 * A reservation is put back at once: the kernel gives such addresses to
+	 * nobody who does not ask for them, and a library that does has to be
+	 * noticed.
 	 */
-	if (win->reserved ? !reserve(win) : munmap(win->addr, win->size)) {
+	if (munmap(win->addr, win->size) || (win->reserved && !reserve(win))) {
 		vcs_err("cannot unmap a window: %s", strerror(errno));
 		_exit(1);
 	}

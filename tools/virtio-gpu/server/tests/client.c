@@ -80,7 +80,7 @@ static void read_exactly(int fd, void *buf, size_t len)
 
 void server_greet(struct server *s, const char *opt1, uint32_t flags)
 {
-	bool compute = !opt1 || strcmp(opt1, "--backend=sim");
+	const char *option = "--backend=", *backend = "opencl";
 	struct vgpu_msg_hello hello = {
 		.hdr = {
 			.type = VGPU_MSG_HELLO,
@@ -91,6 +91,8 @@ void server_greet(struct server *s, const char *opt1, uint32_t flags)
 		.version = VGPU_PROTO_VERSION,
 	};
 
+	if (opt1 && !strncmp(opt1, option, strlen(option)))
+		backend = opt1 + strlen(option);
 	send_msg(s->control, &hello, sizeof(hello), NULL, 0);
 	read_exactly(s->control, &hello, sizeof(hello));
 	assert_int_equal(hello.hdr.type, VGPU_MSG_HELLO);
@@ -98,9 +100,9 @@ void server_greet(struct server *s, const char *opt1, uint32_t flags)
 	assert_int_equal(hello.version, VGPU_PROTO_VERSION);
 	assert_int_equal(hello.nr_capsets, 1);
 	assert_int_equal(hello.hdr.size, sizeof(hello) + sizeof(s->offered));
-	assert_string_equal(hello.backend, compute ? "opencl" : "sim");
+	assert_string_equal(hello.backend, backend);
 	read_exactly(s->control, &s->offered, sizeof(s->offered));
-	if (!compute)
+	if (strcmp(backend, "opencl"))
 		return;
 	assert_int_equal(s->offered.id, VIRTIO_GPU_CAPSET_COMPUTE);
 	assert_int_equal(s->offered.size, sizeof(s->capset));

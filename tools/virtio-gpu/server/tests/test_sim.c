@@ -10,12 +10,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "client.h"
-#include "rocm_req.h"
+#include "rocm_ctx.h"
 
 #define SIM	"--backend=sim"
 #define CAPSET	8
-#define GPU	1
+#define GPU	ROCM_GPU
 
 static struct server server;
 static const uint32_t gpu_only[] = { GPU };
@@ -31,40 +30,6 @@ static int stop(void **state)
 {
 	(void)state;
 	return server_stop(&server);
-}
-
-/* Submits, checks seqno; ret of the response. */
-static int rocm(struct ctx *c, struct rocm_req req)
-{
-	rocm_set32(&req, 8, ++c->seqno);
-	rocm_set32(&req, 12, RSP_OFF - 16);
-	memset(c->shm + RSP_OFF, 0xee, RSP_ROOM);
-	memcpy(c->shm + RSP_OFF, &req.room, sizeof(req.room));
-	assert_int_equal(submit(c, req.data, req.len), 0);
-	assert_int_equal(rocm_get32(c->shm, 0), c->seqno);
-	return (int)rocm_get32(c->shm + RSP_OFF, 4);
-}
-
-static uint64_t value(const struct ctx *c)
-{
-	return rocm_get64(c->shm + RSP_OFF, 8);
-}
-
-/* As the client does it when memory has been registered as a resource. */
-static uint64_t lock(struct ctx *c, enum rocm_generation gen, uint32_t res_id,
-		     uint64_t size)
-{
-	uint64_t addr;
-
-	assert_int_equal(rocm(c, rocm_map_userptr(gen, res_id)), 0);
-	addr = value(c);
-	assert_true(addr);
-	assert_int_equal(rocm(c, rocm_register(gen, res_id, addr, size, 0)),
-			 0);
-	assert_int_equal(rocm(c, rocm_map_nodes(gen, res_id, addr, size,
-						gpu_only, 1)), 0);
-	assert_int_equal(value(c), addr);
-	return addr;
 }
 
 static int read_gpu(struct ctx *c, uint64_t addr, uint64_t size)
@@ -133,12 +98,14 @@ static void the_gpu_sees_the_memory_itself(void **state)
 		ctx_create(&server, &c);
 		assert_int_equal(rocm(&c, rocm_query(1, 0)), 0);
 		assert_int_equal(map_memory(&c, 1, &m, false), 0);
-		addr = lock(&c, gen, 1, size - 5);
+		addr = rocm_lock(&c, gen, 1, size - 5);
+		/* The GPU has it nowhere else. */
+		assert_int_equal(rocm_value(&c, 8), addr);
 		for (i = 0; i < 64; i++)
 			memcpy(copy + i * page_size(), memory_page(&m, i),
 			       page_size());
 		assert_int_equal(read_gpu(&c, addr, size), 0);
-		assert_int_equal(value(&c), rocm_checksum(copy, size));
+		assert_int_equal(rocm_value(&c, 8), rocm_checksum(copy, size));
 		/* Over a page's end, which is elsewhere in the guest. */
 		assert_int_equal(write_gpu(&c, addr + 5 * page_size() - 1, 2,
 					   0xa0), 0);
@@ -164,7 +131,7 @@ static void read_only_memory(void **state)
 	memory_create(&m, 2);
 	ctx_create(&server, &c);
 	assert_int_equal(map_memory(&c, 1, &m, true), 0);
-	addr = lock(&c, ROCM_2026, 1, 100);
+	addr = rocm_lock(&c, ROCM_2026, 1, 100);
 	assert_int_equal(read_gpu(&c, addr, 100), 0);
 	assert_int_equal(write_gpu(&c, addr, 1, 1), -EACCES);
 	ctx_close(&c);
@@ -185,7 +152,7 @@ static void two_contexts_have_the_same_addresses(void **state)
 		memory_create(&m[i], 3);
 		ctx_create(&server, &c[i]);
 		assert_int_equal(map_memory(&c[i], 1, &m[i], false), 0);
-		addr[i] = lock(&c[i], ROCM_2026, 1, 3 * page_size());
+		addr[i] = rocm_lock(&c[i], ROCM_2026, 1, 3 * page_size());
 	}
 	assert_int_equal(addr[0], addr[1]);
 	for (i = 0; i < 2; i++)
@@ -197,7 +164,7 @@ static void two_contexts_have_the_same_addresses(void **state)
 	for (i = 0; i < 2; i++) {
 		assert_int_equal(rocm(&c[i], rocm_alloc(ROCM_2026, GPU,
 							page_size(), 9)), 0);
-		addr[i] = value(&c[i]);
+		addr[i] = rocm_value(&c[i], 8);
 		assert_int_equal(map_blob(&c[i], 2, 9, page_size(), &blob[i]),
 				 0);
 		assert_int_equal(rocm(&c[i], rocm_map_nodes(ROCM_2026, 0,
@@ -251,7 +218,7 @@ static void closing_leaves_nothing_mapped(void **state)
 	for (i = 1; i <= 50; i++) {
 		assert_int_equal(map_memory(&c, i, &m, i % 2), 0);
 		if (i % 3)
-			lock(&c, ROCM_2025, i, 8 * page_size());
+			rocm_lock(&c, ROCM_2025, i, 8 * page_size());
 	}
 	if (!geteuid())
 		assert_int_equal(count_ram(pid_of(c.pidfd)), 50 * 8);
@@ -274,8 +241,8 @@ static void a_killed_worker_ends_that_context_only(void **state)
 	ctx_create(&server, &victim);
 	assert_int_equal(map_memory(&victim, 1, &m, false), 0);
 	assert_int_equal(map_memory(&other, 1, &m, false), 0);
-	lock(&victim, ROCM_2026, 1, 1);
-	addr = lock(&other, ROCM_2026, 1, 1);
+	rocm_lock(&victim, ROCM_2026, 1, 1);
+	addr = rocm_lock(&other, ROCM_2026, 1, 1);
 	assert_int_equal(kill(pid_of(victim.pidfd), SIGKILL), 0);
 	expect_eof(victim.sock);
 	expect_dead(victim.pidfd);
@@ -303,7 +270,7 @@ static void refused_resources_leave_nothing(void **state)
 	assert_int_equal(map_blob(&c, 1, 77, page_size(), NULL), ENOENT);
 	memory_create(&m, 2000);
 	assert_int_equal(map_memory(&c, 1, &m, false), 0);
-	lock(&c, ROCM_2026, 1, 2000 * page_size());
+	rocm_lock(&c, ROCM_2026, 1, 2000 * page_size());
 	ctx_close(&c);
 	memory_destroy(&m);
 	assert_int_equal(server_stop(&s), 0);
@@ -349,7 +316,7 @@ static void sigusr1_shows_what_there_is(void **state)
 	server_start_logging(&s, SIM, "--max-registered=1M");
 	ctx_create(&s, &c);
 	assert_int_equal(map_memory(&c, 1, &m, false), 0);
-	lock(&c, ROCM_2026, 1, 1);
+	rocm_lock(&c, ROCM_2026, 1, 1);
 	assert_int_equal(kill(s.pid, SIGUSR1), 0);
 	/* No programs: it has none. */
 	free(server_said(&s, ": 1 of 256 contexts; each may have 16384 resources of 1048576 bytes\n"));

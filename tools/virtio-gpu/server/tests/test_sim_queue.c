@@ -10,11 +10,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "client.h"
-#include "rocm_req.h"
+#include "rocm_ctx.h"
 
 #define SIM		"--backend=sim"
-#define GPU		1
+#define GPU		ROCM_GPU
 #define NR(a)		(sizeof(a) / sizeof((a)[0]))
 
 #define DOORBELLS	8192U
@@ -76,23 +75,6 @@ static int stop(void **state)
 	return server_stop(&server);
 }
 
-/* Submits, checks seqno; ret of the response. */
-static int rocm(struct ctx *c, struct rocm_req req)
-{
-	rocm_set32(&req, 8, ++c->seqno);
-	rocm_set32(&req, 12, RSP_OFF - 16);
-	memset(c->shm + RSP_OFF, 0xee, RSP_ROOM);
-	memcpy(c->shm + RSP_OFF, &req.room, sizeof(req.room));
-	assert_int_equal(submit(c, req.data, req.len), 0);
-	assert_int_equal(rocm_get32(c->shm, 0), c->seqno);
-	return (int)rocm_get32(c->shm + RSP_OFF, 4);
-}
-
-static uint64_t value(const struct ctx *c, size_t at)
-{
-	return rocm_get64(c->shm + RSP_OFF, at);
-}
-
 static void store(uint8_t *mem, size_t at, uint64_t v)
 {
 	__atomic_store_n((uint64_t *)(mem + at), v, __ATOMIC_RELEASE);
@@ -107,17 +89,8 @@ static uint64_t load(const uint8_t *mem, size_t at)
 static uint64_t lock(struct ctx *c, enum rocm_generation gen, uint32_t res_id,
 		     const struct memory *m, bool rdonly)
 {
-	const uint32_t gpu = GPU;
-	uint64_t addr, size = m->pages * page_size();
-
 	assert_int_equal(map_memory(c, res_id, m, rdonly), 0);
-	assert_int_equal(rocm(c, rocm_map_userptr(gen, res_id)), 0);
-	addr = value(c, 8);
-	assert_int_equal(rocm(c, rocm_register(gen, res_id, addr, size, 0)),
-			 0);
-	assert_int_equal(rocm(c, rocm_map_nodes(gen, res_id, addr, size, &gpu,
-						1)), 0);
-	return addr;
+	return rocm_lock(c, gen, res_id, m->pages * page_size());
 }
 
 static void guest_begin(struct server *s, struct guest *g,
@@ -165,7 +138,7 @@ static void make_queue(struct guest *g, enum rocm_generation gen)
 	uint32_t flags;
 
 	assert_int_equal(rocm(&g->c, rocm_create_queue(gen, &q)), 0);
-	assert_int_equal(value(&g->c, 56), 0);
+	assert_int_equal(rocm_value(&g->c, 56), 0);
 	assert_int_equal(map_blob_flags(&g->c, BELLS, BELLS, DOORBELLS, NULL,
 					&flags), 0);
 	assert_int_equal(flags, VGPU_DONE_DOORBELLS);
@@ -532,7 +505,7 @@ static void events(void **state)
 	(void)state;
 	ctx_create(&server, &c);
 	assert_int_equal(rocm(&c, rocm_create_event(0, false, false, 7)), 0);
-	id = (uint32_t)value(&c, 8);
+	id = (uint32_t)rocm_value(&c, 8);
 	assert_int_equal(map_blob(&c, SPARE, 7, page_size(), NULL), 0);
 	assert_int_equal(rocm(&c, rocm_event(4, SPARE, id)), -ETIMEDOUT);
 	assert_int_equal(rocm(&c, rocm_event(2, SPARE, id)), 0);
