@@ -30,8 +30,9 @@
 
 /*
  * The sizes of structures that releases have had, in bytes (4-byte packing, see
- * hsakmttypes.h). HsaNodeProperties: 356 from before 5.2 to 6.2, 360 and 364 in
- * 6.3, 368 in 6.4 and 7.0, the others since.
+ * hsakmttypes.h). HsaNodeProperties: 356 from before 5.2 to 6.2; its source has
+ * 360 from August 2024 on, 364 from November 2024, 368 from February 2025, and
+ * the others since December 2025.
  */
 static const size_t node_sizes[] = { 356, 360, 364, 368, 376, 384, 392, 396 };
 #define BANK_SIZE	32

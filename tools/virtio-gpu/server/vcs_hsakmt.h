@@ -37,7 +37,7 @@
  * @handle: of dlopen()
  * @path: of the file
  * @OpenKFD: hsaKmtOpenKFD() and so on
- * @AvailableMemory: since 5.4, or NULL
+ * @AvailableMemory: since 5.3, or NULL
  * @GetRuntimeCapabilities: since 5.7, or NULL
  */
 struct vcs_hsakmt {

@@ -11,15 +11,18 @@
  *                        unmapping it from the GPU takes access away
  *   FAKE_HSAKMT_VA       bytes from a window's address to the one where a GPU
  *                        without SVM has it; 0 by default
+ *   FAKE_HSAKMT_NODES    how many nodes it tells of, 2 by default: all but the first
+ *                        are GPUs, and they are one
+ *   FAKE_HSAKMT_DOORBELL type of the GPU's doorbells, 2 by default
  *   FAKE_HSAKMT_LOG      1: a line on stderr, of one write(2), for each call
  *   FAKE_HSAKMT_FAIL     calls that fail, without "hsaKmt" and separated by
  *                        commas: NAME[:WHICH][=STATUS], WHICH from 1 on or 0 for
  *                        all, STATUS a number of HSAKMT_STATUS, 1 by default.
  *                        A call to map has mapped all the same, as one that fails
- *                        half-way has.
+ *                        half-way has. "Doorbell" is no call: a queue is made
+ *                        that has none.
  */
 #include <errno.h>
-#include <hsakmt.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -29,6 +32,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <linux/virtio_gpu_rocm.h>
+
+#include "vcs_hsakmt.h"
 #include "vcs_thunk_sim.h"
 
 #define API __attribute__((visibility("default")))
@@ -42,6 +48,7 @@
 
 /* Of HSA_CAPABILITY: SVMAPISupported. */
 #define CAP_SVM		(1U << 27)
+#define CAP_DOORBELL	(3U << VIRTIO_GPU_ROCM_CAP_DOORBELL_SHIFT)
 
 /* How often the GPU looks at its doorbells, in nanoseconds. */
 #define LOOKS_EVERY	200000L
@@ -95,7 +102,8 @@ static struct call {
 static const struct release *release;
 static bool svm, log_calls;
 static uint64_t va_offset;
-static const char *failures;
+static uint32_t nr_nodes, doorbell_type;
+static char *failures;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct vcs_thunk *sim;
@@ -126,11 +134,20 @@ __attribute__((constructor)) static void set_up(void)
 	svm = !s || strcmp(s, "0");
 	s = getenv("FAKE_HSAKMT_VA");
 	va_offset = s ? strtoull(s, NULL, 0) : 0;
+	s = getenv("FAKE_HSAKMT_NODES");
+	nr_nodes = s ? (uint32_t)strtoul(s, NULL, 0) : 2;
+	s = getenv("FAKE_HSAKMT_DOORBELL");
+	doorbell_type = s ? (uint32_t)strtoul(s, NULL, 0) : 2;
 	s = getenv("FAKE_HSAKMT_LOG");
 	log_calls = s && strcmp(s, "0");
 	/* The environment may change under us. */
 	s = getenv("FAKE_HSAKMT_FAIL");
 	failures = s ? strdup(s) : NULL;
+}
+
+__attribute__((destructor)) static void tear_down(void)
+{
+	free(failures);
 }
 
 /* Which call of that name this is. */
@@ -309,7 +326,7 @@ API HSAKMT_STATUS hsaKmtAcquireSystemProperties(HsaSystemProperties *props)
 
 	ENTER("AcquireSystemProperties", "");
 	ret = sim->ops->system(sim, &sys);
-	props->NumNodes = sys.num_nodes;
+	props->NumNodes = nr_nodes;
 	props->PlatformOem = sys.platform_oem;
 	props->PlatformId = sys.platform_id;
 	props->PlatformRev = sys.platform_rev;
@@ -324,13 +341,19 @@ API HSAKMT_STATUS hsaKmtReleaseSystemProperties(void)
 	return HSAKMT_STATUS_SUCCESS;
 }
 
+/* The simulation's node. */
+static uint32_t to_node(uint32_t id)
+{
+	return id && id < nr_nodes ? 1 : id ? UINT32_MAX : 0;
+}
+
 /* The node of a call about nodes. */
 static HSAKMT_STATUS get_node(uint32_t id, struct vcs_thunk_node *node)
 {
 	if (!has_system)
 		return HSAKMT_STATUS_ERROR;
 	memset(node, 0, sizeof(*node));
-	return sim->ops->node(sim, id, node) ? HSAKMT_STATUS_INVALID_NODE_UNIT :
+	return sim->ops->node(sim, to_node(id), node) ? HSAKMT_STATUS_INVALID_NODE_UNIT :
 					       HSAKMT_STATUS_SUCCESS;
 }
 
@@ -360,6 +383,9 @@ API HSAKMT_STATUS hsaKmtGetNodeProperties(HSAuint32 id, HsaNodeProperties *props
 	cap = node.capability & ~CAP_SVM;
 	if (svm && node.num_fcompute_cores)
 		cap |= CAP_SVM;
+	if (node.num_fcompute_cores)
+		cap = (cap & ~CAP_DOORBELL) |
+		      doorbell_type << VIRTIO_GPU_ROCM_CAP_DOORBELL_SHIFT;
 
 	PUT32(node.num_cpu_cores);
 	PUT32(node.num_fcompute_cores);
@@ -435,7 +461,7 @@ API HSAKMT_STATUS hsaKmtGetNodeMemoryProperties(HSAuint32 id, HSAuint32 nr,
 	for (i = 0; i < nr; i++) {
 		memset(&bank, 0, sizeof(bank));
 		/* More than there are: zeroed. */
-		if (i < node.num_memory_banks && sim->ops->bank(sim, id, i, &bank))
+		if (i < node.num_memory_banks && sim->ops->bank(sim, to_node(id), i, &bank))
 			return HSAKMT_STATUS_ERROR;
 		PUT32(bank.heap_type);
 		put(&p, bank.size, 8);
@@ -468,7 +494,7 @@ API HSAKMT_STATUS hsaKmtGetNodeCacheProperties(HSAuint32 id, HSAuint32 processor
 		char *end = p + release->cache;
 
 		memset(&cache, 0, sizeof(cache));
-		if (sim->ops->cache(sim, id, i, &cache))
+		if (sim->ops->cache(sim, to_node(id), i, &cache))
 			return HSAKMT_STATUS_ERROR;
 		PUT32(cache.processor_id_low);
 		PUT32(cache.level);
@@ -505,7 +531,7 @@ API HSAKMT_STATUS hsaKmtGetNodeIoLinkProperties(HSAuint32 id, HSAuint32 nr,
 		char *end = p + release->link;
 
 		memset(&link, 0, sizeof(link));
-		if (sim->ops->io_link(sim, id, i, &link))
+		if (sim->ops->io_link(sim, to_node(id), i, &link))
 			return HSAKMT_STATUS_ERROR;
 		PUT32(link.type);
 		PUT32(link.version_major);
@@ -533,7 +559,7 @@ API HSAKMT_STATUS hsaKmtGetClockCounters(HSAuint32 id, HsaClockCounters *counter
 	int ret;
 
 	ENTER("GetClockCounters", " %u", id);
-	ret = sim->ops->clocks(sim, id, &clocks);
+	ret = sim->ops->clocks(sim, to_node(id), &clocks);
 	counters->GPUClockCounter = clocks.gpu;
 	counters->CPUClockCounter = clocks.cpu;
 	counters->SystemClockCounter = clocks.system;
@@ -554,7 +580,7 @@ API HSAKMT_STATUS hsaKmtRuntimeDisable(void)
 	return to_status(sim->ops->runtime_disable(sim));
 }
 
-/* Since ROCm 5.3: not in all headers. */
+/* Since ROCm 5.7: not in all headers. */
 API HSAKMT_STATUS hsaKmtGetRuntimeCapabilities(HSAuint32 *caps);
 API HSAKMT_STATUS hsaKmtGetRuntimeCapabilities(HSAuint32 *caps)
 {
@@ -579,7 +605,7 @@ API HSAKMT_STATUS hsaKmtSetTrapHandler(HSAuint32 id, void *handler,
 	};
 
 	ENTER("SetTrapHandler", " %u", id);
-	return to_status(sim->ops->set_trap(sim, id, &trap));
+	return to_status(sim->ops->set_trap(sim, to_node(id), &trap));
 }
 
 /* Since ROCm 5.3: not in all headers. */
@@ -590,7 +616,7 @@ API HSAKMT_STATUS hsaKmtAvailableMemory(HSAuint32 id, HSAuint64 *bytes)
 	int ret;
 
 	ENTER("AvailableMemory", " %u", id);
-	ret = sim->ops->available(sim, id, &n);
+	ret = sim->ops->available(sim, to_node(id), &n);
 	*bytes = n;
 	return to_status(ret);
 }
@@ -639,7 +665,8 @@ API HSAKMT_STATUS hsaKmtMapMemoryToGPUNodes(void *addr, HSAuint64 size,
 					    HSAuint32 *nodes)
 {
 	HSAKMT_STATUS status;
-	uint64_t gpu_addr;
+	uint32_t ids[64];
+	uint64_t gpu_addr, i;
 	int ret;
 
 	say("MapMemoryToGPUNodes %p %llu %#x %llu ", addr,
@@ -650,8 +677,10 @@ API HSAKMT_STATUS hsaKmtMapMemoryToGPUNodes(void *addr, HSAuint64 size,
 	/* Without SVM, KFD asks for pages that can be written. */
 	if (!svm && !is_writable(addr))
 		return HSAKMT_STATUS_ERROR;
+	for (i = 0; i < nr && i < 64; i++)
+		ids[i] = to_node(nodes[i]);
 	pthread_mutex_lock(&lock);
-	ret = sim->ops->map_to_nodes(sim, addr, nodes, nr, &gpu_addr);
+	ret = sim->ops->map_to_nodes(sim, addr, ids, (uint32_t)i, &gpu_addr);
 	pthread_mutex_unlock(&lock);
 	if (ret)
 		return to_status(ret);
@@ -704,7 +733,7 @@ API HSAKMT_STATUS hsaKmtCreateQueue(HSAuint32 node, HSA_QUEUE_TYPE type,
 				    HsaQueueResource *res)
 {
 	const struct vcs_thunk_queue params = {
-		.node = node,
+		.node = to_node(node),
 		.percentage = percentage,
 		.priority = priority,
 		.ring = (uintptr_t)ring,
@@ -740,7 +769,8 @@ API HSAKMT_STATUS hsaKmtCreateQueue(HSAuint32 node, HSA_QUEUE_TYPE type,
 		return to_status(ret);
 	/* Not that of the simulation: nobody is to take one for the other. */
 	res->QueueId = 1000 + slot;
-	res->QueueDoorBell = (uintptr_t)&doorbells[slot];
+	res->QueueDoorBell = failure("Doorbell") ? 0 :
+			     (uintptr_t)&doorbells[slot];
 	return HSAKMT_STATUS_SUCCESS;
 }
 

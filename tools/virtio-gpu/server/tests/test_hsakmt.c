@@ -2,7 +2,9 @@
 /*
  * The thunk over libhsakmt
  */
+#include <dlfcn.h>
 #include <errno.h>
+#include <search.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,12 +12,65 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "vcs_hsakmt.h"
 #include "vcs_thunk_hsakmt.h"
+#include "vcs_thunk_sim.h"
+
+#define CPU	0
+#define GPU	1
+#define NR(a)	(sizeof(a) / sizeof((a)[0]))
+#define PAGE	4096
+
+/* The file that is libhsakmt.so.1, or NULL for what the system has. */
+static const char *library;
+
+void *__real_dlopen(const char *name, int flags);
+void *__wrap_dlopen(const char *name, int flags);
+
+void *__wrap_dlopen(const char *name, int flags)
+{
+	assert_string_equal(name, "libhsakmt.so.1");
+	return __real_dlopen(library ? library : name, flags);
+}
+
+/* Allocations until one fails; 0: none does. */
+static unsigned int allocations;
+
+static int is_last(void)
+{
+	return allocations && !--allocations;
+}
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+	return is_last() ? NULL : __real_malloc(size);
+}
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return is_last() ? NULL : __real_calloc(n, size);
+}
+
+void *__real_tsearch(const void *key, void **root,
+		     int (*compare)(const void *, const void *));
+void *__wrap_tsearch(const void *key, void **root,
+		     int (*compare)(const void *, const void *));
+
+void *__wrap_tsearch(const void *key, void **root,
+		     int (*compare)(const void *, const void *))
+{
+	return is_last() ? NULL : __real_tsearch(key, root, compare);
+}
 
 /*
  * Where releases have a field of HsaNodeProperties, in bytes: counted in their
@@ -198,14 +253,742 @@ static void test_errors(void **state)
 				 errors[i].error);
 }
 
+static char why[512];
+
+/*
+ * Open the library that is played, with these variables, "NAME=VALUE" separated
+ * by spaces and without "FAKE_HSAKMT_": they count until it is closed.
+ */
+static int open_fake(struct vcs_thunk **thunk, const char *variables)
+{
+	static const char * const names[] = {
+		"RELEASE", "SVM", "VA", "NODES", "DOORBELL", "LOG", "FAIL",
+	};
+	static char path[4096];
+	char text[256], *word, *rest, name[64];
+	const char *dir = getenv("VCS_FAKE");
+	size_t i;
+
+	for (i = 0; i < NR(names); i++) {
+		snprintf(name, sizeof(name), "FAKE_HSAKMT_%s", names[i]);
+		unsetenv(name);
+	}
+	snprintf(text, sizeof(text), "%s", variables);
+	for (word = strtok_r(text, " ", &rest); word;
+	     word = strtok_r(NULL, " ", &rest)) {
+		char *equals = strchr(word, '=');
+
+		assert_non_null(equals);
+		*equals = '\0';
+		snprintf(name, sizeof(name), "FAKE_HSAKMT_%s", word);
+		assert_int_equal(setenv(name, equals + 1, 1), 0);
+	}
+	assert_non_null(dir);
+	snprintf(path, sizeof(path), "%.4000s/libhsakmt.so.1", dir);
+	library = path;
+	*thunk = NULL;
+	memset(why, 'x', sizeof(why));
+	return vcs_thunk_hsakmt_open(thunk, why, sizeof(why));
+}
+
+static struct vcs_thunk *fake(const char *variables)
+{
+	struct vcs_thunk *t;
+
+	if (open_fake(&t, variables))
+		fail_msg("%s: %.*s", variables, (int)sizeof(why), why);
+	return t;
+}
+
+static void close_thunk(struct vcs_thunk *t)
+{
+	t->ops->close(t);
+}
+
+static void *map_pages(size_t n)
+{
+	void *addr = mmap(NULL, n * PAGE, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_ptr_not_equal(addr, MAP_FAILED);
+	return addr;
+}
+
+/* Loading */
+
+static void test_no_library(void **state)
+{
+	struct vcs_thunk *t;
+
+	(void)state;
+	library = "/nonexistent/libhsakmt.so.1";
+	assert_int_equal(vcs_thunk_hsakmt_open(&t, why, sizeof(why)), -ENOENT);
+	assert_non_null(strstr(why, "/nonexistent/libhsakmt.so.1"));
+	assert_non_null(strstr(why, "install the package libhsakmt1, or ROCm"));
+}
+
+static void test_another_library(void **state)
+{
+	struct vcs_thunk *t;
+
+	(void)state;
+	library = "libm.so.6";
+	assert_int_equal(vcs_thunk_hsakmt_open(&t, why, sizeof(why)), -EPROTO);
+	assert_non_null(strstr(why, "libhsakmt.so.1 has no hsaKmtOpenKFD;"));
+}
+
+/* Topology */
+
+/* What @a and @b have of a node, by what the release has. */
+static void expect_node(const struct vcs_thunk_node *is,
+			struct vcs_thunk_node should, const char *release)
+{
+	if (!strcmp(release, "5.2")) {
+		should.kfd_gpu_id = should.num_fcompute_cores ? GPU + 1 : 0;
+		should.family_id = 0;
+	}
+	if (strcmp(release, "wallclock") && strcmp(release, "fabric"))
+		should.wall_clock_khz = 0;
+	assert_memory_equal(is, &should, sizeof(should));
+}
+
+static void test_releases(void **state)
+{
+	static const char * const releases[] = {
+		"5.2", "6.2", "6.3-early", "6.3", "7.0", "cwsr", "luid",
+		"wallclock", "fabric",
+	};
+	struct vcs_thunk *sim = vcs_thunk_sim_open(), *t;
+	struct vcs_thunk_io_link link, sim_link;
+	struct vcs_thunk_cache cache, sim_cache;
+	struct vcs_thunk_bank bank, sim_bank;
+	struct vcs_thunk_node node, sim_node;
+	struct vcs_thunk_system sys;
+	char text[64];
+	uint32_t n, k;
+	size_t i;
+
+	(void)state;
+	assert_non_null(sim);
+	for (i = 0; i < NR(releases); i++) {
+		snprintf(text, sizeof(text), "RELEASE=%s", releases[i]);
+		t = fake(text);
+		assert_int_equal(t->ops->system(t, &sys), 0);
+		assert_int_equal(sys.num_nodes, 2);
+		for (n = 0; n < sys.num_nodes; n++) {
+			memset(&sim_node, 0, sizeof(sim_node));
+			assert_int_equal(t->ops->node(t, n, &node), 0);
+			assert_int_equal(sim->ops->node(sim, n, &sim_node), 0);
+			expect_node(&node, sim_node, releases[i]);
+			for (k = 0; k < node.num_memory_banks; k++) {
+				assert_int_equal(t->ops->bank(t, n, k, &bank),
+						 0);
+				assert_int_equal(sim->ops->bank(sim, n, k,
+								&sim_bank), 0);
+				assert_memory_equal(&bank, &sim_bank,
+						    sizeof(bank));
+			}
+			assert_int_equal(t->ops->bank(t, n, k, &bank), -EINVAL);
+			for (k = 0; k < node.num_caches; k++) {
+				assert_int_equal(t->ops->cache(t, n, k, &cache),
+						 0);
+				assert_int_equal(sim->ops->cache(sim, n, k,
+								 &sim_cache),
+						 0);
+				assert_memory_equal(&cache, &sim_cache,
+						    sizeof(cache));
+			}
+			assert_int_equal(t->ops->cache(t, n, k, &cache),
+					 -EINVAL);
+			for (k = 0; k < node.num_io_links; k++) {
+				assert_int_equal(t->ops->io_link(t, n, k,
+								 &link), 0);
+				assert_int_equal(sim->ops->io_link(sim, n, k,
+								   &sim_link),
+						 0);
+				assert_memory_equal(&link, &sim_link,
+						    sizeof(link));
+			}
+			assert_int_equal(t->ops->io_link(t, n, k, &link),
+					 -EINVAL);
+		}
+		assert_int_equal(t->ops->node(t, n, &node), -EINVAL);
+		assert_int_equal(t->ops->bank(t, n, 0, &bank), -EINVAL);
+		assert_int_equal(t->ops->cache(t, n, 0, &cache), -EINVAL);
+		assert_int_equal(t->ops->io_link(t, n, 0, &link), -EINVAL);
+		close_thunk(t);
+	}
+	close_thunk(sim);
+}
+
+static void test_unknown_releases(void **state)
+{
+	static const struct {
+		const char *variables;
+		const char *says;
+	} cases[] = {
+		{ "RELEASE=node-372", "has HsaNodeProperties of 372 bytes, " },
+		{ "RELEASE=cache-1064",
+		  "has HsaCacheProperties of 1064 bytes, " },
+		{ "RELEASE=link-56", "has HsaIoLinkProperties of 56 bytes, " },
+	};
+	struct vcs_thunk *t;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < NR(cases); i++) {
+		assert_int_equal(open_fake(&t, cases[i].variables), -EPROTO);
+		assert_null(t);
+		assert_non_null(strstr(why, "/fake/libhsakmt.so.1 has "));
+		assert_non_null(strstr(why, cases[i].says));
+	}
+}
+
+static void test_systems(void **state)
+{
+	struct vcs_thunk *t;
+
+	(void)state;
+	assert_int_equal(open_fake(&t, "NODES=1"), -ENODEV);
+	assert_non_null(strstr(why, "no GPU"));
+	assert_int_equal(open_fake(&t, "NODES=65"), -E2BIG);
+	assert_non_null(strstr(why, "65 nodes, and 64 are possible"));
+	close_thunk(fake("NODES=64"));
+}
+
+/* Each call of each function in turn, until there is none that fails. */
+static void test_calls_that_fail_at_the_start(void **state)
+{
+	static const struct {
+		const char *name;
+		unsigned int calls;
+	} functions[] = {
+		{ "AcquireSystemProperties", 1 },
+		/* Twice for each of two nodes, to see what it writes. */
+		{ "GetNodeProperties", 4 },
+		/* And once for the list. */
+		{ "GetNodeMemoryProperties", 6 },
+		{ "GetNodeCacheProperties", 6 },
+		{ "GetNodeIoLinkProperties", 6 },
+	};
+	struct vcs_thunk *t;
+	unsigned int n;
+	char text[64];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < NR(functions); i++) {
+		for (n = 1; n <= functions[i].calls; n++) {
+			snprintf(text, sizeof(text), "FAIL=%s:%u=6",
+				 functions[i].name, n);
+			assert_int_equal(open_fake(&t, text), -ENOMEM);
+			assert_null(t);
+			assert_non_null(strstr(why, "libhsakmt does not "
+					       "describe "));
+			assert_non_null(strstr(why, ": Cannot allocate "
+					       "memory"));
+		}
+		snprintf(text, sizeof(text), "FAIL=%s:%u", functions[i].name, n);
+		close_thunk(fake(text));
+	}
+	/* It is asked why, and this machine has none or another reason. */
+	assert_int_equal(open_fake(&t, "FAIL=OpenKFD=20"), -ENODEV);
+	assert_non_null(strcasestr(why, "kfd"));
+	/* Somebody else in the process has opened it. */
+	assert_int_equal(open_fake(&t, "FAIL=OpenKFD=22"), -ENODEV);
+	/* The library tells less than it could. */
+	close_thunk(fake("FAIL=AvailableMemory:0,ReleaseSystemProperties"));
+}
+
+static void test_no_memory_at_the_start(void **state)
+{
+	struct vcs_thunk *t = NULL;
+	unsigned int n;
+	int ret;
+
+	(void)state;
+	for (n = 1; n < 100; n++) {
+		/* The names of variables are set before. */
+		close_thunk(fake(""));
+		allocations = n;
+		ret = vcs_thunk_hsakmt_open(&t, why, sizeof(why));
+		if (!ret)
+			break;
+		assert_int_equal(ret, -ENOMEM);
+		assert_true(*why);
+		assert_int_equal(allocations, 0);
+	}
+	allocations = 0;
+	/* One of the thunk, and some of each node. */
+	assert_in_range(n, 10, 50);
+	close_thunk(t);
+}
+
+/* Memory */
+
+static void test_memory(void **state)
+{
+	struct vcs_thunk *t = fake("");
+	const struct vcs_thunk_ops *ops = t->ops;
+	const uint32_t gpu = GPU, cpu = CPU, none = 7;
+	uint8_t *mem = map_pages(4);
+	uint64_t addr = 0;
+
+	(void)state;
+	assert_int_equal(ops->register_memory(t, mem, 0, false), -EINVAL);
+	assert_int_equal(ops->register_memory(t, mem, UINT64_MAX, false),
+			 -EINVAL);
+	assert_int_equal(ops->register_memory(t, mem, 2 * PAGE, false), 0);
+	/* The same, in it, over its end. */
+	assert_int_equal(ops->register_memory(t, mem, 2 * PAGE, false),
+			 -EEXIST);
+	assert_int_equal(ops->register_memory(t, mem + PAGE, PAGE, false),
+			 -EEXIST);
+	assert_int_equal(ops->register_memory(t, mem + PAGE, 3 * PAGE, false),
+			 -EEXIST);
+	assert_int_equal(ops->register_memory(t, mem + 2 * PAGE, PAGE, false),
+			 0);
+
+	assert_int_equal(ops->map_to_nodes(t, mem, &cpu, 1, &addr), -EINVAL);
+	assert_int_equal(ops->map_to_nodes(t, mem, &none, 1, &addr), -EINVAL);
+	assert_int_equal(ops->map_to_nodes(t, mem + PAGE, &gpu, 1, &addr),
+			 -EINVAL);
+	assert_int_equal(ops->map_to_nodes(t, mem, NULL, 0, &addr), 0);
+	assert_int_equal(addr, (uintptr_t)mem);
+	addr = 0;
+	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
+	assert_int_equal(addr, (uintptr_t)mem);
+	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
+	assert_int_equal(ops->unmap(t, mem), 0);
+	assert_int_equal(ops->unmap(t, mem), 0);
+	assert_int_equal(ops->unmap(t, mem + PAGE), -EINVAL);
+
+	ops->deregister(t, mem + PAGE);
+	assert_int_equal(ops->register_memory(t, mem, PAGE, false), -EEXIST);
+	ops->deregister(t, mem);
+	assert_int_equal(ops->register_memory(t, mem, PAGE, false), 0);
+	/* Some of it stays until it is closed. */
+	close_thunk(t);
+	munmap(mem, 4 * PAGE);
+}
+
+/* Without SVM: the GPU has it elsewhere, and writes what it wants. */
+static void test_memory_without_svm(void **state)
+{
+	struct vcs_thunk *t = fake("SVM=0 VA=0x100000");
+	const struct vcs_thunk_ops *ops = t->ops;
+	uint8_t *mem = map_pages(1);
+	const uint32_t gpu = GPU;
+	uint64_t addr = 0;
+
+	(void)state;
+	assert_int_equal(ops->register_memory(t, mem, PAGE, true), -EOPNOTSUPP);
+	assert_int_equal(ops->register_memory(t, mem, PAGE, false), 0);
+	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
+	assert_int_equal(addr, (uintptr_t)mem + 0x100000);
+	assert_int_equal(ops->unmap(t, mem), 0);
+	ops->deregister(t, mem);
+	close_thunk(t);
+
+	/* As the library lets its user choose. */
+	setenv("HSA_USE_SVM", "0", 1);
+	t = fake("");
+	assert_int_equal(t->ops->register_memory(t, mem, PAGE, true),
+			 -EOPNOTSUPP);
+	close_thunk(t);
+	setenv("HSA_USE_SVM", "1", 1);
+	t = fake("");
+	assert_int_equal(t->ops->register_memory(t, mem, PAGE, true), 0);
+	close_thunk(t);
+	unsetenv("HSA_USE_SVM");
+	munmap(mem, PAGE);
+}
+
+/* May this process write there? */
+static int is_writable(void *addr)
+{
+	int pair[2];
+	ssize_t n;
+
+	assert_int_equal(pipe(pair), 0);
+	assert_int_equal(write(pair[1], "x", 1), 1);
+	n = read(pair[0], addr, 1);
+	close(pair[0]);
+	close(pair[1]);
+	return n == 1;
+}
+
+/* What is not to be written is not writable while the GPU has it. */
+static void test_memory_read_only(void **state)
+{
+	struct vcs_thunk *t = fake("FAIL=RegisterMemoryWithFlags:2");
+	uint8_t *mem = map_pages(1), *gap = map_pages(2);
+
+	(void)state;
+	assert_int_equal(t->ops->register_memory(t, mem, PAGE, true), 0);
+	assert_false(is_writable(mem));
+	t->ops->deregister(t, mem);
+	assert_true(is_writable(mem));
+	assert_int_equal(t->ops->register_memory(t, mem, PAGE, true), -EIO);
+	assert_true(is_writable(mem));
+	assert_int_equal(t->ops->register_memory(t, mem, PAGE, false), 0);
+	assert_true(is_writable(mem));
+	/* A hole cannot be protected. */
+	assert_int_equal(munmap(gap + PAGE, PAGE), 0);
+	assert_int_equal(t->ops->register_memory(t, gap, 2 * PAGE, true),
+			 -ENOMEM);
+	close_thunk(t);
+	munmap(mem, PAGE);
+	munmap(gap, PAGE);
+}
+
+static void test_memory_calls_that_fail(void **state)
+{
+	struct vcs_thunk *t = fake("SVM=0 FAIL=RegisterMemoryWithFlags=6,"
+				   "MapMemoryToGPUNodes:2=13,UnmapMemoryToGPU:2,"
+				   "DeregisterMemory");
+	const struct vcs_thunk_ops *ops = t->ops;
+	uint8_t *mem = map_pages(1);
+	const uint32_t gpu = GPU;
+	unsigned int n;
+	uint64_t addr;
+
+	(void)state;
+	assert_int_equal(ops->register_memory(t, mem, PAGE, false), -ENOMEM);
+	assert_int_equal(ops->register_memory(t, mem, PAGE, false), 0);
+	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
+	/* The second time; it is unmapped, which is the first time of that. */
+	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), -ENOSPC);
+	/* Nothing to do: no call. */
+	assert_int_equal(ops->unmap(t, mem), 0);
+	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
+	assert_int_equal(ops->unmap(t, mem), -EIO);
+	assert_int_equal(ops->unmap(t, mem), 0);
+	/* Fails, and is over all the same. */
+	ops->deregister(t, mem);
+	for (n = 1; n <= 2; n++) {
+		allocations = n;
+		assert_int_equal(ops->register_memory(t, mem + PAGE, PAGE,
+						      false), -ENOMEM);
+	}
+	close_thunk(t);
+	munmap(mem, PAGE);
+}
+
+static void test_allocations(void **state)
+{
+	struct vcs_thunk *t = fake(""), *sim = vcs_thunk_sim_open();
+	uint64_t bytes, all[2];
+	uint32_t n;
+
+	(void)state;
+	for (n = 0; n < 2; n++) {
+		assert_int_equal(sim->ops->available(sim, n, &all[n]), 0);
+		assert_int_equal(t->ops->available(t, n, &bytes), 0);
+		assert_int_equal(bytes, all[n]);
+		assert_int_equal(t->ops->alloc(t, n, all[n] + 1), -ENOMEM);
+		assert_int_equal(t->ops->alloc(t, n, all[n] - PAGE), 0);
+		assert_int_equal(t->ops->alloc(t, n, PAGE + 1), -ENOMEM);
+		assert_int_equal(t->ops->available(t, n, &bytes), 0);
+		assert_int_equal(bytes, PAGE);
+		t->ops->free(t, n, all[n] - PAGE);
+		assert_int_equal(t->ops->alloc(t, n, all[n]), 0);
+	}
+	assert_int_equal(t->ops->alloc(t, n, 1), -EINVAL);
+	assert_int_equal(t->ops->available(t, n, &bytes), -EINVAL);
+	close_thunk(t);
+	/* What its banks add up to, where KFD does not tell. */
+	t = fake("FAIL=AvailableMemory:0");
+	assert_int_equal(t->ops->available(t, GPU, &bytes), 0);
+	assert_int_equal(bytes, all[GPU]);
+	close_thunk(t);
+	close_thunk(sim);
+}
+
+/* Queues */
+
+/* A ring, and a page of AMD's description of the queue and a signal. */
+#define RING_SIZE	4096
+#define WRITE_PTR	56
+#define READ_PTR	128
+#define READ_PTR_OFFSET	136
+#define SIGNAL		1024
+#define BARRIER_AND	3
+
+static struct vcs_thunk_queue make_queue(struct vcs_thunk *t, uint8_t *mem)
+{
+	const uint32_t gpu = GPU;
+	uint64_t addr;
+	size_t i;
+
+	for (i = 0; i < RING_SIZE; i += 64)
+		mem[i] = 1;	/* invalid */
+	*(uint32_t *)(mem + PAGE + READ_PTR_OFFSET) = READ_PTR;
+	assert_int_equal(t->ops->register_memory(t, mem, 2 * PAGE, false), 0);
+	assert_int_equal(t->ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
+	return (struct vcs_thunk_queue) {
+		.node = GPU,
+		.percentage = 100,
+		.ring = (uintptr_t)mem,
+		.ring_size = RING_SIZE,
+		.write_ptr = (uintptr_t)mem + PAGE + WRITE_PTR,
+		.read_ptr = (uintptr_t)mem + PAGE + READ_PTR,
+	};
+}
+
+static void test_queue(void **state)
+{
+	struct vcs_thunk *t = fake("");
+	uint8_t *mem = map_pages(2);
+	struct vcs_thunk_queue q = make_queue(t, mem);
+	_Atomic int64_t *signal = (void *)(mem + PAGE + SIGNAL + 8);
+	uint64_t id[2];
+	int i;
+
+	(void)state;
+	assert_int_equal(t->ops->create_queue(t, &q, &id[0]), 0);
+	assert_int_equal(t->ops->create_queue(t, &q, &id[1]), 0);
+	assert_int_not_equal(id[0], id[1]);
+	*(uint64_t *)(mem + PAGE + SIGNAL) = 1;
+	*signal = 1;
+	*(uint64_t *)(mem + 56) = (uintptr_t)mem + PAGE + SIGNAL;
+	*(uint64_t *)mem = BARRIER_AND;
+	*(uint64_t *)(mem + PAGE + WRITE_PTR) = 1;
+	/* Nobody's. */
+	t->ops->ring_doorbell(t, id[0] + id[1], 0);
+	t->ops->ring_doorbell(t, id[0], 0);
+	for (i = 0; *signal && i < 60000; i++)
+		usleep(1000);
+	assert_int_equal(*signal, 0);
+
+	q.percentage = 50;
+	assert_int_equal(t->ops->update_queue(t, id[0], &q), 0);
+	assert_int_equal(t->ops->update_queue(t, id[0] + id[1], &q), -EINVAL);
+	assert_int_equal(t->ops->destroy_queue(t, id[0]), 0);
+	assert_int_equal(t->ops->destroy_queue(t, id[0]), -EINVAL);
+	t->ops->ring_doorbell(t, id[0], 1);
+	/* The other one is destroyed with all. */
+	close_thunk(t);
+	munmap(mem, 2 * PAGE);
+}
+
+static void test_queue_calls_that_fail(void **state)
+{
+	struct vcs_thunk *t = fake("FAIL=CreateQueue=13,Doorbell,DestroyQueue:2,"
+				   "UpdateQueue=3");
+	uint8_t *mem = map_pages(2);
+	struct vcs_thunk_queue q = make_queue(t, mem);
+	uint64_t id = 0;
+
+	(void)state;
+	q.node = CPU;
+	assert_int_equal(t->ops->create_queue(t, &q, &id), -EINVAL);
+	q.node = 9;
+	assert_int_equal(t->ops->create_queue(t, &q, &id), -EINVAL);
+	q.node = GPU;
+	assert_int_equal(t->ops->create_queue(t, &q, &id), -ENOSPC);
+	/* Without a doorbell: destroyed, the first time of that. */
+	assert_int_equal(t->ops->create_queue(t, &q, &id), -EIO);
+	allocations = 1;
+	assert_int_equal(t->ops->create_queue(t, &q, &id), -ENOMEM);
+	assert_int_equal(t->ops->create_queue(t, &q, &id), 0);
+	assert_int_equal(t->ops->update_queue(t, id, &q), -EINVAL);
+	assert_int_equal(t->ops->update_queue(t, id, &q), 0);
+	/* Fails, and is over all the same. */
+	assert_int_equal(t->ops->destroy_queue(t, id), -EIO);
+	assert_int_equal(t->ops->destroy_queue(t, id), -EINVAL);
+	close_thunk(t);
+
+	/* Doorbells of 32 bits. */
+	t = fake("DOORBELL=1");
+	q = make_queue(t, mem);
+	assert_int_equal(t->ops->create_queue(t, &q, &id), -EOPNOTSUPP);
+	close_thunk(t);
+	munmap(mem, 2 * PAGE);
+}
+
+/* The rest */
+
+static void test_questions(void **state)
+{
+	struct vcs_thunk *t = fake("");
+	const struct vcs_thunk_trap trap = { 0 };
+	struct vcs_thunk_gpu_info info;
+	struct vcs_thunk_clocks c;
+	uint32_t major, minor, caps = 7;
+
+	(void)state;
+	assert_string_equal(t->ops->name, "hsakmt");
+	/* Nobody can ask what it does. */
+	assert_null(t->ops->access);
+	assert_null(t->ops->run);
+	assert_int_equal(t->ops->version(t, &major, &minor), 0);
+	assert_int_equal(major, 1);
+	assert_int_equal(t->ops->clocks(t, GPU, &c), 0);
+	assert_true(c.gpu && c.cpu && c.system);
+	assert_int_equal(c.system_frequency_hz, 1000000000);
+	assert_int_equal(t->ops->clocks(t, CPU, &c), 0);
+	assert_int_equal(t->ops->clocks(t, 2, &c), -EINVAL);
+	assert_int_equal(t->ops->gpu_info(t, CPU, &info), -EINVAL);
+	assert_int_equal(t->ops->gpu_info(t, 2, &info), -EINVAL);
+	assert_int_equal(t->ops->runtime_enable(t, true), 0);
+	assert_int_equal(t->ops->runtime_caps(t, &caps), 0);
+	assert_int_equal(caps, 0);
+	assert_int_equal(t->ops->runtime_disable(t), 0);
+	assert_int_equal(t->ops->set_trap(t, GPU, &trap), 0);
+	assert_int_equal(t->ops->set_trap(t, CPU, &trap), -EINVAL);
+	assert_int_equal(t->ops->set_trap(t, 2, &trap), -EINVAL);
+	close_thunk(t);
+
+	t = fake("FAIL=GetVersion,GetClockCounters,RuntimeEnable=12,"
+		 "RuntimeDisable=11,GetRuntimeCapabilities,SetTrapHandler=10");
+	assert_int_equal(t->ops->version(t, &major, &minor), -EIO);
+	assert_int_equal(t->ops->clocks(t, GPU, &c), -EIO);
+	assert_int_equal(t->ops->runtime_enable(t, false), -EBUSY);
+	assert_int_equal(t->ops->runtime_disable(t), -EOPNOTSUPP);
+	assert_int_equal(t->ops->runtime_caps(t, &caps), -EIO);
+	assert_int_equal(t->ops->set_trap(t, GPU, &trap), -EOPNOTSUPP);
+	close_thunk(t);
+}
+
+/* What libdrm would say of the same GPU, as far as nodes tell. */
+static void test_gpu_info(void **state)
+{
+	struct vcs_thunk *t = fake("RELEASE=wallclock");
+	struct vcs_thunk *sim = vcs_thunk_sim_open();
+	struct vcs_thunk_gpu_info is = { 0 }, should = { 0 };
+
+	(void)state;
+	assert_int_equal(t->ops->gpu_info(t, GPU, &is), 0);
+	assert_int_equal(sim->ops->gpu_info(sim, GPU, &should), 0);
+	/* They do not. */
+	should.vram_type = 0;
+	assert_memory_equal(&is, &should, sizeof(is));
+	close_thunk(sim);
+	close_thunk(t);
+}
+
+/* What it is told to log while this is its standard error. */
+struct log {
+	int fd;
+	int saved;
+	char text[65536];
+};
+
+static void log_begin(struct log *log)
+{
+	log->fd = memfd_create("log", 0);
+	log->saved = dup(STDERR_FILENO);
+	assert_true(log->fd >= 0 && dup2(log->fd, STDERR_FILENO) >= 0);
+}
+
+static void log_end(struct log *log)
+{
+	ssize_t len;
+
+	assert_true(dup2(log->saved, STDERR_FILENO) >= 0);
+	close(log->saved);
+	len = pread(log->fd, log->text, sizeof(log->text) - 1, 0);
+	close(log->fd);
+	assert_true(len > 0);
+	log->text[len] = '\0';
+}
+
+/* Nodes add up: the library would take away what a call does not name. */
+static void test_nodes_add_up(void **state)
+{
+	static const uint32_t order[] = { 3, 1, 3, 2 };
+	static const unsigned int count[] = { 1, 2, 2, 3 };
+	static struct log log;
+	uint8_t *mem = map_pages(1);
+	char line[128], *at;
+	struct vcs_thunk *t;
+	uint64_t addr;
+	size_t i;
+
+	(void)state;
+	log_begin(&log);
+	t = fake("LOG=1 NODES=4 FAIL=MapMemoryToGPUNodes:5");
+	assert_int_equal(t->ops->register_memory(t, mem, PAGE, false), 0);
+	for (i = 0; i < NR(order); i++)
+		assert_int_equal(t->ops->map_to_nodes(t, mem, &order[i], 1,
+						      &addr), 0);
+	/* After an error they are none. */
+	assert_int_equal(t->ops->map_to_nodes(t, mem, order, 1, &addr), -EIO);
+	assert_int_equal(t->ops->map_to_nodes(t, mem, order, 1, &addr), 0);
+	assert_int_equal(t->ops->unmap(t, mem), 0);
+	assert_int_equal(t->ops->map_to_nodes(t, mem, order, 2, &addr), 0);
+	close_thunk(t);
+	log_end(&log);
+
+	at = log.text;
+	for (i = 0; i < NR(order); i++) {
+		snprintf(line, sizeof(line), "Nodes %p %d 0 %u\n", (void *)mem,
+			 PAGE, count[i]);
+		at = strstr(at, line);
+		assert_non_null(at++);
+	}
+	for (i = 0; i < 3; i++) {
+		snprintf(line, sizeof(line), "Nodes %p %d 0 %d\n", (void *)mem,
+			 PAGE, i == 0 ? 3 : i == 1 ? 1 : 2);
+		at = strstr(at, line);
+		assert_non_null(at++);
+	}
+	munmap(mem, PAGE);
+}
+
+/* The calls of a life, in their order, each once. */
+static void test_order_of_calls(void **state)
+{
+	static const char * const calls[] = {
+		"RegisterMemoryWithFlags 0x", "MapMemoryToGPUNodes 0x",
+		"CreateQueue 1 21 ", "DestroyQueue ", "UnmapMemoryToGPU 0x",
+		"DeregisterMemory 0x", "ReleaseSystemProperties", "CloseKFD",
+	};
+	static struct log log;
+	char name[64], *at;
+	uint8_t *mem = map_pages(2);
+	struct vcs_thunk_queue q;
+	struct vcs_thunk *t;
+	uint64_t id;
+	size_t i;
+
+	(void)state;
+	log_begin(&log);
+	t = fake("LOG=1");
+	q = make_queue(t, mem);
+	assert_int_equal(t->ops->create_queue(t, &q, &id), 0);
+	assert_int_equal(t->ops->destroy_queue(t, id), 0);
+	assert_int_equal(t->ops->unmap(t, mem), 0);
+	t->ops->deregister(t, mem);
+	close_thunk(t);
+	log_end(&log);
+
+	at = strstr(log.text, "fake_hsakmt: hsaKmtOpenKFD");
+	assert_ptr_equal(at, log.text);
+	for (i = 0; i < NR(calls); i++) {
+		snprintf(name, sizeof(name), "fake_hsakmt: hsaKmt%s", calls[i]);
+		at = strstr(at, name);
+		if (!at)
+			fail_msg("no %s in %s", name, log.text);
+		at++;
+		assert_null(strstr(at, name));
+	}
+	/* HostAccess and nothing else. */
+	snprintf(name, sizeof(name), "Flags %p %d 0x40\n", (void *)mem,
+		 2 * PAGE);
+	assert_non_null(strstr(log.text, name));
+	munmap(mem, 2 * PAGE);
+}
+
 /* The library of the package libhsakmt1, on a machine without a GPU. */
 static void test_no_kfd(void **state)
 {
 	struct vcs_thunk *thunk = NULL;
-	char why[512];
 	int ret;
 
 	(void)state;
+	library = NULL;
 	if (!access("/dev/kfd", F_OK)) {
 		print_message("# skipped: there is a /dev/kfd\n");
 		skip();
@@ -228,7 +1011,25 @@ int main(void)
 		cmocka_unit_test(test_node_of_the_header),
 		cmocka_unit_test(test_node_unknown),
 		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_no_library),
+		cmocka_unit_test(test_another_library),
 		cmocka_unit_test(test_no_kfd),
+		cmocka_unit_test(test_releases),
+		cmocka_unit_test(test_unknown_releases),
+		cmocka_unit_test(test_systems),
+		cmocka_unit_test(test_calls_that_fail_at_the_start),
+		cmocka_unit_test(test_no_memory_at_the_start),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_memory_without_svm),
+		cmocka_unit_test(test_memory_read_only),
+		cmocka_unit_test(test_memory_calls_that_fail),
+		cmocka_unit_test(test_allocations),
+		cmocka_unit_test(test_queue),
+		cmocka_unit_test(test_queue_calls_that_fail),
+		cmocka_unit_test(test_questions),
+		cmocka_unit_test(test_gpu_info),
+		cmocka_unit_test(test_nodes_add_up),
+		cmocka_unit_test(test_order_of_calls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
