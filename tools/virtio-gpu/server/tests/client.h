@@ -127,6 +127,8 @@ void memory_destroy(struct memory *m);
 uint8_t *memory_page(const struct memory *m, size_t i);
 uint32_t map_memory(struct ctx *c, uint32_t res_id, const struct memory *m,
 		    bool rdonly);
+/* Mappings of "guest" memory in a process; 0 for who must not look. */
+size_t count_ram(pid_t pid);
 /* Memory as QEMU makes it for a blob, mapped at @addr unless that is NULL. */
 uint32_t map_blob(struct ctx *c, uint32_t res_id, uint64_t blob_id, size_t size,
 		  uint8_t **addr);

@@ -188,24 +188,6 @@ static void two_contexts_have_the_same_addresses(void **state)
 	}
 }
 
-static size_t count_ram(pid_t pid)
-{
-	char path[64], line[512];
-	size_t n = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-	f = fopen(path, "r");
-	/* Only root sees it of a process that has given up its rights. */
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f))
-		if (strstr(line, "memfd:ram"))
-			n++;
-	fclose(f);
-	return n;
-}
-
 static void closing_leaves_nothing_mapped(void **state)
 {
 	struct memory m;
