@@ -10,57 +10,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "rocm_ctx.h"
+#include "rocm_guest.h"
 
 #define SIM		"--backend=sim"
 #define GPU		ROCM_GPU
 #define NR(a)		(sizeof(a) / sizeof((a)[0]))
 
-#define DOORBELLS	8192U
-#define RING_SIZE	4096U
-#define NR_PACKETS	(RING_SIZE / 64)
-#define MAX_QUEUES	1024U
-
-/* Resources; blobs have the same ids. */
-enum {
-	MEMORY = 1,
-	QUEUE,
-	BELLS,
-	SECOND,
-	SPARE,
-};
-
-/*
- * A guest's memory with all that a queue needs: a page of packets and one with
- * AMD's description of a queue and signals. They are no neighbours.
- */
-#define WRITE_PTR	56
-#define READ_PTR	128
-#define READ_PTR_OFFSET	136
-#define INACTIVE	192
-#define SIGNAL(n)	(1024 + 64 * (size_t)(n))
-
-#define INVALID		1
-#define DISPATCH	2
-#define BARRIER_AND	3
-
 static struct server server;
-
-/**
- * struct guest - a context and a queue's memory
- * @c: the context
- * @mem: memory of two pages, resource MEMORY
- * @addr: where the GPU has it
- * @ring: packets
- * @desc: description and signals
- */
-struct guest {
-	struct ctx c;
-	struct memory mem;
-	uint64_t addr;
-	uint8_t *ring;
-	uint8_t *desc;
-};
 
 static int start(void **state)
 {
@@ -73,117 +29,6 @@ static int stop(void **state)
 {
 	(void)state;
 	return server_stop(&server);
-}
-
-static void store(uint8_t *mem, size_t at, uint64_t v)
-{
-	__atomic_store_n((uint64_t *)(mem + at), v, __ATOMIC_RELEASE);
-}
-
-static uint64_t load(const uint8_t *mem, size_t at)
-{
-	return __atomic_load_n((const uint64_t *)(mem + at), __ATOMIC_ACQUIRE);
-}
-
-/* Memory as resource @res_id, the GPU's, writable or not. */
-static uint64_t lock(struct ctx *c, enum rocm_generation gen, uint32_t res_id,
-		     const struct memory *m, bool rdonly)
-{
-	assert_int_equal(map_memory(c, res_id, m, rdonly), 0);
-	return rocm_lock(c, gen, res_id, m->pages * page_size());
-}
-
-static void guest_begin(struct server *s, struct guest *g,
-			enum rocm_generation gen)
-{
-	size_t i;
-
-	ctx_create(s, &g->c);
-	memory_create(&g->mem, 2);
-	g->ring = memory_page(&g->mem, 0);
-	g->desc = memory_page(&g->mem, 1);
-	for (i = 0; i < NR_PACKETS; i++)
-		g->ring[64 * i] = INVALID;
-	g->addr = lock(&g->c, gen, MEMORY, &g->mem, false);
-	store(g->desc, READ_PTR_OFFSET, READ_PTR);
-	store(g->desc, INACTIVE, g->addr + page_size() + SIGNAL(0));
-}
-
-static void guest_end(struct guest *g)
-{
-	ctx_close(&g->c);
-	memory_destroy(&g->mem);
-}
-
-static struct rocm_queue queue(const struct guest *g)
-{
-	return (struct rocm_queue) {
-		.node = GPU,
-		.percentage = 100,
-		.addr = g->addr,
-		.size = RING_SIZE,
-		.write_ptr = g->addr + page_size() + WRITE_PTR,
-		.read_ptr = g->addr + page_size() + READ_PTR,
-		.blob_id = QUEUE,
-		.doorbell_blob_id = BELLS,
-		.res_id = MEMORY,
-		.mem_res_id = MEMORY,
-	};
-}
-
-/* As the clients do it; the doorbell is the first one. */
-static void make_queue(struct guest *g, enum rocm_generation gen)
-{
-	const struct rocm_queue q = queue(g);
-	uint32_t flags;
-
-	assert_int_equal(rocm(&g->c, rocm_create_queue(gen, &q)), 0);
-	assert_int_equal(rocm_value(&g->c, 56), 0);
-	assert_int_equal(map_blob_flags(&g->c, BELLS, BELLS, DOORBELLS, NULL,
-					&flags), 0);
-	assert_int_equal(flags, VGPU_DONE_DOORBELLS);
-	/* Nothing to map, and no doorbells. */
-	assert_int_equal(map_blob(&g->c, QUEUE, QUEUE, RING_SIZE, NULL), 0);
-}
-
-static uint64_t signal_addr(const struct guest *g, unsigned int n)
-{
-	return g->addr + page_size() + SIGNAL(n);
-}
-
-static void put_signal(struct guest *g, unsigned int n, int64_t v)
-{
-	store(g->desc, SIGNAL(n), 1);
-	store(g->desc, SIGNAL(n) + 8, (uint64_t)v);
-}
-
-static void put_packet(struct guest *g, uint8_t type, uint64_t dep,
-		       uint64_t completion)
-{
-	uint64_t index = load(g->desc, WRITE_PTR);
-	uint8_t *p = g->ring + index % NR_PACKETS * 64;
-
-	store(p, 8, dep);
-	store(p, 56, completion);
-	store(p, 0, type);
-	store(g->desc, WRITE_PTR, index + 1);
-}
-
-static void ring(struct guest *g)
-{
-	send_doorbell(&g->c, BELLS, 0, load(g->desc, WRITE_PTR) - 1);
-}
-
-static void wait_for_signal(const struct guest *g, unsigned int n, int64_t v)
-{
-	int i;
-
-	for (i = 0; i < TIMEOUT_MS; i++) {
-		if ((int64_t)load(g->desc, SIGNAL(n) + 8) == v)
-			return;
-		usleep(1000);
-	}
-	assert_int_equal((int64_t)load(g->desc, SIGNAL(n) + 8), v);
 }
 
 static void packets_are_taken(void **state)
