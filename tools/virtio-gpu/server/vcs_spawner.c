@@ -240,7 +240,8 @@ static void log_worker_end(const struct spawner *s, const struct context *ctx,
 	enum vcs_log_level level = VCS_LOG_WARN;
 	const char *why = "its worker failed", *what = "";
 
-	if (ctx->killed) {
+	/* QEMU may kill what it has seen die, which is not why it died. */
+	if (ctx->killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
 		level = VCS_LOG_INFO;
 		why = "it was killed";
 	} else if (WIFSIGNALED(status) &&

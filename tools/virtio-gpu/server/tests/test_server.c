@@ -1119,6 +1119,48 @@ static void a_kill_is_heard_before_the_death_is_seen(void **state)
 	assert_int_equal(server_stop(&s), 0);
 }
 
+/*
+ * QEMU kills also what has died by itself, until the GPU has done with it. That
+ * is taken, once seen or not, and does not hide why the worker died.
+ */
+static void a_kill_of_a_dead_worker_is_taken(void **state)
+{
+	struct vgpu_msg_hdr kill_msg = {
+		.type = VGPU_MSG_CTX_KILL,
+		.size = sizeof(kill_msg),
+	};
+	struct server s;
+	struct ctx c;
+	int status;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		server_start_logging(&s, NULL, NULL);
+		ctx_create(&s, &c);
+		kill_msg.serial = c.serial;
+		if (!i) {
+			/* Both are there to be seen: the kill is heard first. */
+			assert_int_equal(kill(s.pid, SIGSTOP), 0);
+			assert_int_equal(waitpid(s.pid, &status, WUNTRACED),
+					 s.pid);
+		}
+		/* LLVM handles others, and goes on. */
+		assert_int_equal(kill(pid_of(c.pidfd), SIGALRM), 0);
+		expect_dead(c.pidfd);
+		if (i)
+			wait_for_children(s.pid, 0);
+		send_msg(s.control, &kill_msg, sizeof(kill_msg), NULL, 0);
+		if (!i)
+			assert_int_equal(kill(s.pid, SIGCONT), 0);
+		ctx_close(&c);
+		free(server_said(&s, " s, its worker died: Alarm clock; pid "));
+		ctx_create(&s, &c);
+		ctx_close(&c);
+		assert_int_equal(server_stop(&s), 0);
+	}
+}
+
 /* Also of a worker that answers nobody, and whatever the log level is. */
 static void sigusr1_shows_what_there_is(void **state)
 {
@@ -1675,6 +1717,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(processes_and_directories_are_back_to_their_count),
 		cmocka_unit_test(a_context_is_a_line_at_both_ends),
 		cmocka_unit_test(a_kill_is_heard_before_the_death_is_seen),
+		cmocka_unit_test(a_kill_of_a_dead_worker_is_taken),
 		cmocka_unit_test(sigusr1_shows_what_there_is),
 		cmocka_unit_test(limits_are_options),
 		cmocka_unit_test(names_forge_no_lines),
