@@ -76,9 +76,10 @@ static char *wait_for_trace(pid_t pid)
 	char end[64], *text;
 	int ms;
 
+	/* It fills pids up to five places. */
+	snprintf(end, sizeof(end), "%-5d +++ ", pid);
 	for (ms = 0; ms < TIMEOUT_MS; ms += 20) {
 		text = read_trace();
-		snprintf(end, sizeof(end), "%d +++ ", pid);
 		if (strstr(text, end))
 			return text;
 		free(text);
