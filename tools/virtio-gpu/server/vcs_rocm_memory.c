@@ -95,7 +95,6 @@ static int check_alloc(struct vcs_rocm *ctx, const struct request *req,
 {
 	uint32_t flags = le32toh(req->args->alloc.flags);
 	uint64_t size = le64toh(req->args->alloc.size);
-
 	int ret;
 
 	if (!size)
@@ -198,9 +197,13 @@ static int map(struct vcs_rocm *ctx, const struct request *req, uint64_t addr,
 	ret = ops->map_to_nodes(ctx->thunk, start, nodes, nr_nodes, &gpu_addr);
 	if (ret)
 		return ret;
+	/* Queues are where both have the same addresses. */
+	if (gpu_addr != (uintptr_t)start)
+		vcs_rocm_stop_queues(ctx, mem);
 	/* The client has put addresses of ALLOC to use before it maps them. */
 	if (mem->allocated && gpu_addr != (uintptr_t)start) {
 		ops->unmap(ctx->thunk, start);
+		mem->nodes = 0;
 		return -EOPNOTSUPP;
 	}
 	for (i = 0; i < nr_nodes; i++)

@@ -866,6 +866,44 @@ static void memory_takes_its_queues_along(void **state)
 	assert_string_equal(calls, "ccxxudcxud");
 }
 
+/* A GPU that has it somewhere else now reads no queue there. */
+static void memory_that_moves(void **state)
+{
+	struct rocm_queue q = queue();
+	uint64_t addr;
+
+	(void)state;
+	/* Of ALLOC: it stays where it was, or the GPU has it no more. */
+	make_queue();
+	elsewhere = 16 * PAGE;
+	assert_int_equal(map_gpu(RING, ring_addr), -EOPNOTSUPP);
+	assert_string_equal(calls, "cxu");
+	elsewhere = 0;
+	assert_int_equal(submit(rocm_queue(ROCM_2026, 1, QUEUE, 0)), -ENOENT);
+	assert_int_equal(remove_blob(QUEUE), 0);
+	q.doorbell_blob_id = 0;
+	assert_int_equal(create(&q), -EFAULT);
+	assert_int_equal(map_gpu(RING, ring_addr), 0);
+	assert_int_equal(create(&q), 0);
+	/* The guest's own is mapped all the same. */
+	assert_int_equal(add(SPARE, 0, 7, PAGE, NULL), 0);
+	assert_int_equal(submit(rocm_map_userptr(ROCM_2026, SPARE)), 0);
+	addr = rocm_get64(rsp(), 8);
+	assert_int_equal(submit(rocm_register(ROCM_2026, SPARE, addr, PAGE, 0)),
+			 0);
+	assert_int_equal(map_gpu(SPARE, addr), 0);
+	q.res_id = SPARE;
+	q.write_ptr = addr;
+	q.read_ptr = addr + 8;
+	q.blob_id = OTHER;
+	assert_int_equal(create(&q), 0);
+	assert_string_equal(calls, "cxucc");
+	elsewhere = 16 * PAGE;
+	assert_int_equal(map_gpu(SPARE, addr), 0);
+	assert_string_equal(calls, "cxuccx");
+	elsewhere = 0;
+}
+
 /* With a queue that has its blob and one that has none. */
 static void a_context_ends_queues_first(void **state)
 {
@@ -1471,6 +1509,7 @@ int main(void)
 		T(queues_are_destroyed),
 		T(memory_of_a_queue_stays),
 		T(memory_takes_its_queues_along),
+		T(memory_that_moves),
 		T(a_context_ends_queues_first),
 		T(queues_are_limited),
 		T(queues_are_updated),
