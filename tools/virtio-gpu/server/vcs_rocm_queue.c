@@ -360,7 +360,8 @@ static int find_queue(struct vcs_rocm *ctx, uint32_t res_id, uint64_t queue_id,
 	if (!blob || blob->type != VCS_ROCM_QUEUE)
 		return -ENOENT;
 	*q = (struct vcs_rocm_queue *)blob;
-	return (*q)->live ? 0 : -ENOENT;
+	/* One that has ended without its blob is there to be destroyed. */
+	return (*q)->live || !blob->res ? 0 : -ENOENT;
 }
 
 static int do_destroy(struct vcs_rocm *ctx,

@@ -866,6 +866,38 @@ static void memory_takes_its_queues_along(void **state)
 	assert_string_equal(calls, "ccxxudcxud");
 }
 
+/* Without a blob to close, it is forgotten by whoever asks for that. */
+static void queues_without_memory_or_blob(void **state)
+{
+	struct rocm_queue q = queue();
+	uint64_t id;
+	uint32_t i;
+
+	(void)state;
+	assert_int_equal(create(&q), 0);
+	id = rocm_get64(rsp(), 8);
+	assert_int_equal(remove_blob(RING), 0);
+	assert_string_equal(calls, "cxud");
+	/* Its place is not free yet: the blob may still come. */
+	q.addr = ring_addr = alloc(RING, RING_SIZE, &ring);
+	q.doorbell_blob_id = 0;
+	assert_int_equal(create(&q), -EEXIST);
+	assert_int_equal(submit(rocm_queue(ROCM_2025, 1, 0, id)), 0);
+	assert_string_equal(calls, "cxud");
+	assert_int_equal(submit(rocm_queue(ROCM_2025, 1, 0, id)), -ENOENT);
+	assert_int_equal(add_blob(QUEUE, RING_SIZE), -ENOENT);
+	for (i = 0; i < MAX_QUEUES; i++) {
+		q.blob_id = i ? 1000 + i : QUEUE;
+		assert_int_equal(create(&q), 0);
+	}
+	/* The blob that comes is one of a queue that has ended. */
+	assert_int_equal(remove_blob(RING), 0);
+	assert_int_equal(add_blob(QUEUE, RING_SIZE), 0);
+	assert_int_equal(submit(rocm_queue(ROCM_2026, 1, QUEUE, 0)), -ENOENT);
+	assert_int_equal(submit(rocm_queue(ROCM_2026, 1, 0, QUEUE)), -ENOENT);
+	assert_int_equal(remove_blob(QUEUE), 0);
+}
+
 /* A GPU that has it somewhere else now reads no queue there. */
 static void memory_that_moves(void **state)
 {
@@ -1509,6 +1541,7 @@ int main(void)
 		T(queues_are_destroyed),
 		T(memory_of_a_queue_stays),
 		T(memory_takes_its_queues_along),
+		T(queues_without_memory_or_blob),
 		T(memory_that_moves),
 		T(a_context_ends_queues_first),
 		T(queues_are_limited),
