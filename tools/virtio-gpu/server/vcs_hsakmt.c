@@ -32,7 +32,8 @@
  * The sizes of structures that releases have had, in bytes (4-byte packing, see
  * hsakmttypes.h). HsaNodeProperties: 356 from before 5.2 to 6.2; its source has
  * 360 from August 2024 on, 364 from November 2024, 368 from February 2025, and
- * the others since December 2025.
+ * the others since December 2025. After 6.2 AMD's packages have the library inside
+ * of their runtime only; who builds it as one of its own can.
  */
 static const size_t node_sizes[] = { 356, 360, 364, 368, 376, 384, 392, 396 };
 #define BANK_SIZE	32
@@ -74,7 +75,7 @@ int vcs_hsakmt_load(struct vcs_hsakmt *lib, char *why, size_t size)
 	if (!lib->handle) {
 		snprintf(path, sizeof(path), "%s", dlerror());
 		return vcs_explain(why, size, -ENOENT,
-			       "%s cannot be loaded (%s); install the package libhsakmt1, or ROCm",
+			       "%s cannot be loaded (%s); install the package libhsakmt1, or that of ROCm 5.2 to 6.2",
 			       LIBRARY, path);
 	}
 #define FIND(name) \
@@ -83,7 +84,7 @@ int vcs_hsakmt_load(struct vcs_hsakmt *lib, char *why, size_t size)
 		if (!lib->name) { \
 			vcs_hsakmt_unload(lib); \
 			return vcs_explain(why, size, -EPROTO, \
-				       "%s has no hsaKmt%s; install the package libhsakmt1, or ROCm 5.2 or later", \
+				       "%s has no hsaKmt%s; install the package libhsakmt1, or that of ROCm 5.2 to 6.2", \
 				       LIBRARY, #name); \
 		} \
 	} while (0);
@@ -220,7 +221,7 @@ static int unknown_size(const struct getter *g, size_t found, char *why,
 			size_t size)
 {
 	return vcs_explain(why, size, -EPROTO,
-		       "%s has %s of %zu bytes, which no release known here has; install the package libhsakmt1, or a ROCm from 5.2 to 7.2",
+		       "%s has %s of %zu bytes, which no release known here has; install the package libhsakmt1, or that of ROCm 5.2 to 6.2",
 		       g->lib->path, g->name, found);
 }
 
@@ -398,7 +399,7 @@ int vcs_hsakmt_node(const struct vcs_hsakmt *lib, uint32_t node,
 	free(data);
 	if (ret == -EBADMSG)
 		return vcs_explain(why, size, -EPROTO,
-			       "%s does not have its node properties where its release has them; install the package libhsakmt1, or a ROCm from 5.2 to 7.2",
+			       "%s does not have its node properties where its release has them; install the package libhsakmt1, or that of ROCm 5.2 to 6.2",
 			       lib->path);
 	return ret == -EPROTO ? unknown_size(&getter, found, why, size) : ret;
 }

@@ -90,6 +90,13 @@ static void libraries_that_do_not_do(void **state)
 		  "does not describe this system" },
 		{ "FAKE_HSAKMT_FAIL", "GetNodeProperties:0",
 		  "does not describe node 0" },
+		/* As of an APU. */
+		{ "FAKE_HSAKMT_FAIL", "RegisterMemoryWithFlags=11",
+		  "does not take memory of a file, page by page: Operation not supported" },
+		{ "FAKE_HSAKMT_FAIL", "MapMemoryToGPUNodes",
+		  "does not map memory of a file" },
+		{ "FAKE_HSAKMT_FAIL", "UnmapMemoryToGPU",
+		  "does not unmap memory of a file" },
 	};
 	size_t i;
 
@@ -143,6 +150,27 @@ static void memory_of_a_guest(void **state)
 	memory_destroy(&m);
 }
 
+/* Whoever starts it is told, and what can be written works. */
+static void no_read_only_memory(void **state)
+{
+	static const char * const variables[][2] = {
+		{ "FAKE_HSAKMT_SVM", "0" },
+		{ "FAKE_HSAKMT_FAIL", "RegisterMemoryWithFlags:2" },
+		{ "FAKE_HSAKMT_FAIL", "MapMemoryToGPUNodes:2" },
+	};
+	struct server s;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < NR(variables); i++) {
+		set_fake(variables[i][0], variables[i][1]);
+		server_start_logging(&s, HSAKMT, NULL);
+		free(server_said(&s, "hsakmt on 'simulated GPU'"));
+		free(server_said(&s, "memory that programs may only read is refused"));
+		assert_int_equal(server_stop(&s), 0);
+	}
+}
+
 static void read_only_needs_svm(void **state)
 {
 	uint64_t addr;
@@ -176,13 +204,13 @@ static void calls_that_fail(void **state)
 		int reg;
 		int map;
 	} cases[] = {
-		{ "RegisterMemoryWithFlags:1=6", -ENOMEM, -EINVAL },
-		{ "MapMemoryToGPUNodes:1", 0, -EIO },
-		{ "UnmapMemoryToGPU:1", 0, 0 },
-		{ "DeregisterMemory:1", 0, 0 },
+		{ "RegisterMemoryWithFlags:3=6", -ENOMEM, -EINVAL },
+		{ "MapMemoryToGPUNodes:3", 0, -EIO },
+		{ "UnmapMemoryToGPU:3", 0, 0 },
+		{ "DeregisterMemory:3", 0, 0 },
 	};
 	const uint32_t gpu = ROCM_GPU;
-	size_t i, size = 4 * page_size();
+	size_t i, k, size = 4 * page_size();
 	uint64_t addr;
 	struct memory m;
 	struct server s;
@@ -194,6 +222,12 @@ static void calls_that_fail(void **state)
 		set_fake("FAKE_HSAKMT_FAIL", cases[i].fail);
 		server_start(&s, HSAKMT, NULL);
 		ctx_create(&s, &c);
+		/* As often as the server has tried it, in another process. */
+		for (k = 0; k < 2; k++) {
+			assert_int_equal(map_memory(&c, 1, &m, false), 0);
+			rocm_lock(&c, ROCM_2026, 1, size);
+			assert_int_equal(unmap(&c, 1), 0);
+		}
 		assert_int_equal(map_memory(&c, 1, &m, false), 0);
 		assert_int_equal(rocm(&c, rocm_map_userptr(ROCM_2026, 1)), 0);
 		addr = rocm_value(&c, 8);
@@ -222,6 +256,7 @@ int main(void)
 		T(amds_library_without_kfd),
 		T(libraries_that_do_not_do),
 		T(memory_of_a_guest),
+		T(no_read_only_memory),
 		T(read_only_needs_svm),
 		T(calls_that_fail),
 	};
