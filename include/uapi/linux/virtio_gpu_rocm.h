@@ -569,8 +569,8 @@ struct virtio_gpu_rocm_hsa_event {
  * @event: SET, RESET, QUERY_STATE, DESTROY: its @id, as CREATE gave it.
  *	QUERY_STATE: -ETIMEDOUT if it is not signaled; resets it unless it was
  *	created with @manual_reset
- * @trap: SET_TRAP: a trap handler and its buffer, both in memory of ALLOC or
- *	with size 0, and the node
+ * @trap: SET_TRAP: a trap handler and its buffer, both in memory that the node
+ *	has mapped at the same addresses or with size 0, and the node
  * @args: all that these are in
  * @type: enum virtio_gpu_rocm_event_type
  * @sync_shmem_res_id: unused

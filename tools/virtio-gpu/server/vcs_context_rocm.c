@@ -51,6 +51,26 @@ struct vcs_rocm_memory *vcs_rocm_find(const struct vcs_rocm *ctx, uint64_t addr,
 	return block ? block->owner : NULL;
 }
 
+bool vcs_rocm_is_gpu(const struct vcs_rocm *ctx, uint32_t node)
+{
+	uint32_t i;
+
+	for (i = 0; i < ctx->nr_gpus; i++)
+		if (ctx->gpus[i] == node)
+			return true;
+	return false;
+}
+
+struct vcs_rocm_memory *vcs_rocm_find_mapped(const struct vcs_rocm *ctx,
+					     uint32_t gpu, uint64_t addr,
+					     uint64_t size)
+{
+	struct vcs_rocm_memory *mem = vcs_rocm_find(ctx, addr, size);
+
+	return mem && (mem->nodes & (1ULL << gpu)) &&
+	       mem->gpu_addr == mem->block->addr ? mem : NULL;
+}
+
 void vcs_rocm_revoke(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem)
 {
 	const struct vcs_thunk_ops *ops = ctx->thunk->ops;

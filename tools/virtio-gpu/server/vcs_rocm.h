@@ -160,6 +160,14 @@ void vcs_rocm_log(const char *what, uint32_t type, int error);
 struct vcs_rocm_memory *vcs_rocm_find(const struct vcs_rocm *ctx, uint64_t addr,
 				      uint64_t size);
 
+/* Is this node a GPU? */
+bool vcs_rocm_is_gpu(const struct vcs_rocm *ctx, uint32_t node);
+
+/* What vcs_rocm_find() finds, if that GPU has it, and at the same addresses. */
+struct vcs_rocm_memory *vcs_rocm_find_mapped(const struct vcs_rocm *ctx,
+					     uint32_t gpu, uint64_t addr,
+					     uint64_t size);
+
 /* Take it from the GPU. */
 void vcs_rocm_revoke(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem);
 

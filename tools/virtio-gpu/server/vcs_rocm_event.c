@@ -99,16 +99,17 @@ static int query_state(struct vcs_rocm_event *event)
 	return 0;
 }
 
-/* What the trap handler is or uses must be there for the GPU to see. */
-static bool is_trap_memory(const struct vcs_rocm *ctx, uint64_t addr,
-			   uint64_t size)
+/*
+ * What the trap handler is or uses must be there for the GPU to see. A guest that
+ * takes it away later has a handler that faults, as without a VM: the addresses
+ * are those of its context alone.
+ */
+static bool is_trap_memory(const struct vcs_rocm *ctx, uint32_t node,
+			   uint64_t addr, uint64_t size)
 {
-	const struct vcs_rocm_memory *mem;
-
 	if (!size)
 		return !addr;
-	mem = vcs_rocm_find(ctx, addr, size);
-	return mem && mem->registered;
+	return vcs_rocm_find_mapped(ctx, node, addr, size);
 }
 
 static int set_trap(struct vcs_rocm *ctx,
@@ -120,12 +121,14 @@ static int set_trap(struct vcs_rocm *ctx,
 		.buffer = le64toh(req->trap.buffer),
 		.buffer_size = le64toh(req->trap.buffer_size),
 	};
+	uint32_t node = le32toh(req->trap.node);
 
-	if (!is_trap_memory(ctx, trap.handler, trap.handler_size) ||
-	    !is_trap_memory(ctx, trap.buffer, trap.buffer_size))
+	if (!vcs_rocm_is_gpu(ctx, node))
+		return -EINVAL;
+	if (!is_trap_memory(ctx, node, trap.handler, trap.handler_size) ||
+	    !is_trap_memory(ctx, node, trap.buffer, trap.buffer_size))
 		return -EFAULT;
-	return ctx->thunk->ops->set_trap(ctx->thunk, le32toh(req->trap.node),
-					 &trap);
+	return ctx->thunk->ops->set_trap(ctx->thunk, node, &trap);
 }
 
 static int execute(struct vcs_rocm *ctx,

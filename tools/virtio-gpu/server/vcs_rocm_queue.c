@@ -154,10 +154,10 @@ static int find(const struct vcs_rocm *ctx, uint32_t node, uint32_t res_id,
 		uint64_t addr, uint64_t size,
 		const struct vcs_rocm_memory **found)
 {
-	const struct vcs_rocm_memory *mem = vcs_rocm_find(ctx, addr, size);
+	const struct vcs_rocm_memory *mem;
 
-	if (!mem || !(mem->nodes & (1ULL << node)) ||
-	    mem->gpu_addr != mem->block->addr)
+	mem = vcs_rocm_find_mapped(ctx, node, addr, size);
+	if (!mem)
 		return -EFAULT;
 	if (mem->blob.res->base.node.id != res_id)
 		return -EINVAL;
@@ -178,16 +178,6 @@ static int find_indices(const struct vcs_rocm *ctx, uint32_t res_id,
 		return -EINVAL;
 	ret = find(ctx, p->node, res_id, p->write_ptr, 8, &q->indices);
 	return ret ? ret : find(ctx, p->node, res_id, p->read_ptr, 8, &same);
-}
-
-static bool is_gpu(const struct vcs_rocm *ctx, uint32_t node)
-{
-	uint32_t i;
-
-	for (i = 0; i < ctx->nr_gpus; i++)
-		if (ctx->gpus[i] == node)
-			return true;
-	return false;
 }
 
 /* The doorbells of the node, made if this request announces their blob. */
@@ -238,7 +228,7 @@ static int check_create(struct vcs_rocm *ctx,
 	if (!ctx->has_doorbells || !ctx->thunk->ops->create_queue ||
 	    le32toh(req->create.type) != VIRTIO_GPU_ROCM_QUEUE_COMPUTE_AQL)
 		return -EOPNOTSUPP;
-	if (!is_gpu(ctx, le32toh(req->create.node)))
+	if (!vcs_rocm_is_gpu(ctx, le32toh(req->create.node)))
 		return -EINVAL;
 	ret = check_share(le32toh(req->create.percentage),
 			  (int64_t)le64toh(req->create.priority));

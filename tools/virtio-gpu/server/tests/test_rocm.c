@@ -1383,6 +1383,8 @@ static void trap_handlers(void **state)
 	a = alloc(ROCM_2026, CPU, 2 * PAGE, 5);
 	assert_int_equal(submit(rocm_set_trap(GPU, a, PAGE)), -EFAULT);
 	assert_int_equal(add(9, VGPU_RES_BLOB, 5, 2 * PAGE, NULL), 0);
+	assert_int_equal(submit(rocm_set_trap(GPU, a, PAGE)), -EFAULT);
+	assert_int_equal(map_nodes(ROCM_2026, 9, a, 2 * PAGE), 0);
 	b = alloc(ROCM_2026, CPU, PAGE, 6);
 	assert_int_equal(submit(rocm_set_trap(GPU, a, PAGE)), 0);
 	assert_int_equal(rocm_get32(rsp(), 0), 80);
@@ -1401,6 +1403,20 @@ static void trap_handlers(void **state)
 	rocm_set64(&req, 40, PAGE + 1);
 	assert_int_equal(submit(req), -EFAULT);
 	expect_zeros(80);
+	assert_int_equal(submit(rocm_memory_at(ROCM_2026, 3, 9, a)), 0);
+	assert_int_equal(submit(rocm_set_trap(GPU, a, PAGE)), -EFAULT);
+	/* Where the GPU has it somewhere else, there is none. */
+	assert_int_equal(add(1, 0, 7, PAGE, NULL), 0);
+	a = userptr(ROCM_2026, 1);
+	assert_int_equal(submit(rocm_register(ROCM_2026, 1, a, PAGE, 0)), 0);
+	elsewhere = 16 * PAGE;
+	assert_int_equal(map_nodes(ROCM_2026, 1, a, PAGE), 0);
+	assert_int_equal(submit(rocm_set_trap(GPU, a, PAGE)), -EFAULT);
+	elsewhere = 0;
+	assert_int_equal(map_nodes(ROCM_2026, 1, a, PAGE), 0);
+	assert_int_equal(submit(rocm_set_trap(GPU, a, PAGE)), 0);
+	assert_int_equal(submit(rocm_set_trap(64, a, PAGE)), -EINVAL);
+	assert_int_equal(submit(rocm_set_trap(64, 0, 0)), -EINVAL);
 }
 
 enum { CREATE, DESTROY, SET, RESET, QUERY_STATE };
