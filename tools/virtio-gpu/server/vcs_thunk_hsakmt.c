@@ -21,6 +21,7 @@
 
 #include <linux/virtio_gpu_rocm.h>
 
+#include "vcs_amdgpu.h"
 #include "vcs_hsakmt.h"
 #include "vcs_log.h"
 #include "vcs_thunk_hsakmt.h"
@@ -41,6 +42,7 @@
  * @banks: memory banks
  * @caches: caches
  * @io_links: links
+ * @info: of a GPU
  * @capacity: bytes that may be allocated
  * @used: bytes that are
  */
@@ -49,6 +51,7 @@ struct node {
 	struct vcs_thunk_bank *banks;
 	struct vcs_thunk_cache *caches;
 	struct vcs_thunk_io_link *io_links;
+	struct vcs_thunk_gpu_info info;
 	uint64_t capacity;
 	uint64_t used;
 };
@@ -203,20 +206,15 @@ static const struct vcs_thunk_bank *main_bank(const struct node *n)
 	return n->props.num_memory_banks ? &n->banks[0] : &none;
 }
 
-/* Of libdrm_amdgpu's structure, what the node's properties tell. */
-static int hsakmt_gpu_info(struct vcs_thunk *t, uint32_t node,
-			   struct vcs_thunk_gpu_info *info)
+/* What a node's properties tell of it, if amdgpu does not. */
+static struct vcs_thunk_gpu_info guess_gpu_info(const struct node *n)
 {
-	const struct node *n = find_node(t, node);
-	const struct vcs_thunk_bank *bank;
-	uint32_t arrays, cus;
+	const struct vcs_thunk_bank *bank = main_bank(n);
+	uint32_t arrays = n->props.num_arrays ? n->props.num_arrays : 1;
+	uint32_t cus = n->props.num_cu_per_array < 32 ?
+		       n->props.num_cu_per_array : 32;
 
-	if (!is_gpu(n))
-		return -EINVAL;
-	bank = main_bank(n);
-	arrays = n->props.num_arrays ? n->props.num_arrays : 1;
-	cus = n->props.num_cu_per_array < 32 ? n->props.num_cu_per_array : 32;
-	*info = (struct vcs_thunk_gpu_info) {
+	return (struct vcs_thunk_gpu_info) {
 		.asic_id = n->props.device_id,
 		.chip_rev = n->props.capability >> 22 & 0xf,	/* ASICRevision */
 		.family_id = n->props.family_id,
@@ -234,6 +232,16 @@ static int hsakmt_gpu_info(struct vcs_thunk *t, uint32_t node,
 		.cu_mask = (uint32_t)((1ULL << cus) - 1),
 		.vram_bit_width = bank->width,
 	};
+}
+
+static int hsakmt_gpu_info(struct vcs_thunk *t, uint32_t node,
+			   struct vcs_thunk_gpu_info *info)
+{
+	const struct node *n = find_node(t, node);
+
+	if (!is_gpu(n))
+		return -EINVAL;
+	*info = n->info;
 	return 0;
 }
 
@@ -726,6 +734,8 @@ static int read_node(struct hsakmt *h, uint32_t node, char *why, size_t size)
 		props->kfd_gpu_id = node + 1;
 	if (!props->num_xcc)
 		props->num_xcc = 1;
+	if (vcs_amdgpu_info(render_minor, &n->info))
+		n->info = guess_gpu_info(n);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 /*
  * The thunk over libhsakmt
  */
+#include <amdgpu_drm.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <search.h>
@@ -251,6 +252,73 @@ static void test_errors(void **state)
 		assert_int_equal(vcs_hsakmt_error((HSAKMT_STATUS)
 						  errors[i].status),
 				 errors[i].error);
+}
+
+/*
+ * The render node of a GPU: its driver's name, NULL for none that can be opened.
+ * amdgpu's answers with a multiple of 1000 in each field, or an errno.
+ */
+static const char *render_driver;
+static int version_error, info_error;
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+
+/* Nobody here makes a file. */
+int __wrap_open(const char *path, int flags, ...)
+{
+	if (strcmp(path, "/dev/dri/renderD128"))
+		return __real_open(path, flags);
+	if (!render_driver) {
+		errno = EACCES;
+		return -1;
+	}
+	return __real_open("/dev/null", flags);
+}
+
+static void answer(struct drm_amdgpu_info_device *dev)
+{
+	dev->device_id = 1000;
+	dev->chip_rev = 2000;
+	dev->external_rev = 3000;
+	dev->pci_rev = 4000;
+	dev->family = 5000;
+	dev->num_shader_engines = 6000;
+	dev->num_shader_arrays_per_engine = 7000;
+	dev->gpu_counter_freq = 8000;
+	dev->max_engine_clock = 9000;
+	dev->max_memory_clock = 10000;
+	dev->cu_active_number = 11000;
+	dev->cu_bitmap[0][0] = 12000;
+	dev->num_rb_pipes = 13000;
+	dev->vram_type = 14000;
+	dev->vram_bit_width = 15000;
+}
+
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+	struct drm_amdgpu_info *info = arg;
+	struct drm_version *version = arg;
+
+	assert_true(fd >= 0);
+	if (request == DRM_IOCTL_VERSION) {
+		errno = version_error;
+		assert_true(version->name_len > strlen(render_driver));
+		memcpy(version->name, render_driver, strlen(render_driver));
+		return version_error ? -1 : 0;
+	}
+	/* Of no other driver's. */
+	assert_int_equal(request, DRM_IOCTL_AMDGPU_INFO);
+	assert_string_equal(render_driver, "amdgpu");
+	assert_int_equal(info->query, AMDGPU_INFO_DEV_INFO);
+	assert_int_equal(info->return_size,
+			 sizeof(struct drm_amdgpu_info_device));
+	errno = info_error;
+	if (!info_error)
+		answer((void *)(uintptr_t)info->return_pointer);
+	return info_error ? -1 : 0;
 }
 
 static char why[512];
@@ -851,21 +919,62 @@ static void test_questions(void **state)
 	close_thunk(t);
 }
 
-/* What libdrm would say of the same GPU, as far as nodes tell. */
 static void test_gpu_info(void **state)
 {
-	struct vcs_thunk *t = fake("RELEASE=wallclock");
-	struct vcs_thunk *sim = vcs_thunk_sim_open();
-	struct vcs_thunk_gpu_info is = { 0 }, should = { 0 };
+	static const struct vcs_thunk_gpu_info should = {
+		.asic_id = 1000, .chip_rev = 2000, .chip_external_rev = 3000,
+		.pci_rev_id = 4000, .family_id = 5000,
+		.num_shader_engines = 6000,
+		.num_shader_arrays_per_engine = 7000, .gpu_counter_freq = 8000,
+		.max_engine_clk = 9000, .max_memory_clk = 10000,
+		.cu_active_number = 11000, .cu_mask = 12000, .rb_pipes = 13000,
+		.vram_type = 14000, .vram_bit_width = 15000,
+	};
+	struct vcs_thunk_gpu_info is;
+	struct vcs_thunk *t;
 
 	(void)state;
+	render_driver = "amdgpu";
+	t = fake("");
 	assert_int_equal(t->ops->gpu_info(t, GPU, &is), 0);
-	assert_int_equal(sim->ops->gpu_info(sim, GPU, &should), 0);
-	/* They do not. */
-	should.vram_type = 0;
 	assert_memory_equal(&is, &should, sizeof(is));
-	close_thunk(sim);
 	close_thunk(t);
+	render_driver = NULL;
+}
+
+/* It is of another driver, cannot be asked or is not there. */
+static void test_gpu_info_of_the_node(void **state)
+{
+	static const struct {
+		const char *driver;
+		int version_error;
+		int info_error;
+	} cases[] = {
+		{ NULL, 0, 0 }, { "i915", 0, 0 }, { "amdgpu", ENOTTY, 0 },
+		{ "amdgpu", 0, EINVAL },
+	};
+	struct vcs_thunk_gpu_info is, should = { 0 };
+	struct vcs_thunk *sim = vcs_thunk_sim_open(), *t;
+	size_t i;
+
+	(void)state;
+	assert_int_equal(sim->ops->gpu_info(sim, GPU, &should), 0);
+	/* Nodes do not tell. */
+	should.vram_type = 0;
+	for (i = 0; i < NR(cases); i++) {
+		render_driver = cases[i].driver;
+		version_error = cases[i].version_error;
+		info_error = cases[i].info_error;
+		t = fake("RELEASE=wallclock");
+		memset(&is, 0, sizeof(is));
+		assert_int_equal(t->ops->gpu_info(t, GPU, &is), 0);
+		assert_memory_equal(&is, &should, sizeof(is));
+		close_thunk(t);
+	}
+	render_driver = NULL;
+	version_error = 0;
+	info_error = 0;
+	close_thunk(sim);
 }
 
 /* What it is told to log while this is its standard error. */
@@ -1028,6 +1137,7 @@ int main(void)
 		cmocka_unit_test(test_queue_calls_that_fail),
 		cmocka_unit_test(test_questions),
 		cmocka_unit_test(test_gpu_info),
+		cmocka_unit_test(test_gpu_info_of_the_node),
 		cmocka_unit_test(test_nodes_add_up),
 		cmocka_unit_test(test_order_of_calls),
 	};
