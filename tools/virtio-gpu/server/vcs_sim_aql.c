@@ -234,10 +234,10 @@ static int step(struct vcs_aql_queue *q, const struct vcs_aql_memory *mem,
 	if ((int64_t)(load(write_ptr) - q->read) <= 0)
 		return -EAGAIN;
 
-	/* The header is written last. */
+	/* The header is written last, and then the doorbell rings. */
 	copy.words[0] = __atomic_load_n(&slot[0], __ATOMIC_ACQUIRE);
 	if ((uint8_t)le16toh(copy.p.header) == PACKET_INVALID)
-		return 0;
+		return -EAGAIN;
 	for (i = 1; i < PACKET_SIZE / 8; i++)
 		copy.words[i] = __atomic_load_n(&slot[i], __ATOMIC_RELAXED);
 	ret = execute(q, mem, &copy.p, reason);

@@ -237,12 +237,21 @@ static void a_killed_worker_takes_its_queues_along(void **state)
 	guest_end(&other);
 }
 
+/* How often its worker sleeps. */
+static long sleeps(const struct guest *g)
+{
+	char switches[32];
+
+	proc_status(pid_of(g->c.pidfd), "voluntary_ctxt_switches", switches,
+		    sizeof(switches));
+	return strtol(switches, NULL, 10);
+}
+
 /* A queue that waits in vain keeps nobody, and is no work worth mentioning. */
 static void waiting_is_cheap(void **state)
 {
-	char switches[32];
-	long before, after;
 	struct guest g;
+	long before;
 
 	(void)state;
 	guest_begin(&server, &g, ROCM_2026);
@@ -251,15 +260,34 @@ static void waiting_is_cheap(void **state)
 	put_packet(&g, BARRIER_AND, signal_addr(&g, 1), 0);
 	ring(&g);
 	usleep(100000);
-	proc_status(pid_of(g.c.pidfd), "voluntary_ctxt_switches", switches,
-		    sizeof(switches));
-	before = strtol(switches, NULL, 10);
+	before = sleeps(&g);
 	usleep(500000);
-	proc_status(pid_of(g.c.pidfd), "voluntary_ctxt_switches", switches,
-		    sizeof(switches));
-	after = strtol(switches, NULL, 10);
 	/* It does sleep, some ten milliseconds each time. */
-	assert_in_range(after - before, 1, 100);
+	assert_in_range(sleeps(&g) - before, 1, 100);
+	guest_end(&g);
+}
+
+/* One whose next packet is not there yet is none at all. */
+static void a_packet_that_does_not_come(void **state)
+{
+	struct guest g;
+	long before;
+
+	(void)state;
+	guest_begin(&server, &g, ROCM_2026);
+	make_queue(&g, ROCM_2026);
+	put_signal(&g, 1, 1);
+	put_packet(&g, INVALID, 0, signal_addr(&g, 1));
+	ring(&g);
+	assert_int_equal(rocm(&g.c, rocm_nop()), 0);
+	usleep(100000);
+	before = sleeps(&g);
+	usleep(200000);
+	assert_int_equal(sleeps(&g), before);
+	/* It comes, and says so. */
+	store(g.ring, 0, BARRIER_AND);
+	ring(&g);
+	wait_for_signal(&g, 1, 0);
 	guest_end(&g);
 }
 
@@ -374,6 +402,7 @@ int main(void)
 		T(two_contexts_have_queues),
 		T(a_killed_worker_takes_its_queues_along),
 		T(waiting_is_cheap),
+		T(a_packet_that_does_not_come),
 		T(a_kernel_stops_the_queue),
 		T(without_doorbells_there_are_no_queues),
 		T(doorbells_that_nobody_was_shown),
