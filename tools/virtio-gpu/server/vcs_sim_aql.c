@@ -46,7 +46,7 @@ struct packet {
 /**
  * struct signal - AMD's signal
  * @kind: of a value, or of a doorbell
- * @value: what is waited for
+ * @value: what is waited for, signed
  * @mailbox: where to store @event_id when @value has changed, or 0
  * @event_id: for it
  * @reserved: 0
@@ -57,7 +57,7 @@ struct packet {
  */
 struct signal {
 	int64_t kind;
-	int64_t value;
+	uint64_t value;
 	uint64_t mailbox;
 	uint32_t event_id;
 	uint32_t reserved;
@@ -111,7 +111,10 @@ static void store(uint64_t *p, uint64_t value)
 	__atomic_store_n(p, htole64(value), __ATOMIC_RELEASE);
 }
 
-/* Add or, if @set, store. */
+/*
+ * Add or, if @set, store. What others add at the same time counts as well, so this
+ * is one access, which takes a little-endian host to add right.
+ */
 static int change(const struct vcs_aql_queue *q,
 		  const struct vcs_aql_memory *mem, uint64_t addr,
 		  int64_t value, bool set, uint64_t now)
@@ -130,9 +133,10 @@ static int change(const struct vcs_aql_queue *q,
 	store(&s->start, now);
 	store(&s->end, now);
 	if (set)
-		__atomic_store_n(&s->value, value, __ATOMIC_RELEASE);
+		store(&s->value, (uint64_t)value);
 	else
-		__atomic_add_fetch(&s->value, value, __ATOMIC_ACQ_REL);
+		__atomic_add_fetch(&s->value, (uint64_t)value,
+				   __ATOMIC_ACQ_REL);
 	if (box)
 		store(box, le32toh(__atomic_load_n(&s->event_id,
 						   __ATOMIC_RELAXED)));
