@@ -3,8 +3,10 @@
  * A libhsakmt.so.1 for tests: the calls that the server makes, on a simulated GPU
  *
  * It refuses what AMD's refuses, and its structures have the sizes of the release
- * that it plays. A thread is the GPU: it looks at the doorbells and takes the
- * packets of queues. What it does is set by the environment when it is loaded:
+ * that it plays. With LD_LIBRARY_PATH=build/server/fake in front of them, server,
+ * vgpu-rocm-check and vm/run --backend hsakmt use it. A thread is the GPU: it
+ * looks at the doorbells and takes the packets of queues. What it does is set by
+ * the environment when it is loaded:
  *
  *   FAKE_HSAKMT_RELEASE  which release it is, see releases[]; "6.2" by default
  *   FAKE_HSAKMT_SVM      0: GPUs without SVM: a window has to be writable, and
@@ -13,6 +15,7 @@
  *                        without SVM has it; 0 by default
  *   FAKE_HSAKMT_NODES    how many nodes it tells of, 2 by default: all but the first
  *                        are GPUs, and they are one
+ *   FAKE_HSAKMT_EMPTY    1: nodes have no caches, links and memory banks
  *   FAKE_HSAKMT_DOORBELL type of the GPU's doorbells, 2 by default
  *   FAKE_HSAKMT_LOG      1: a line on stderr, of one write(2), for each call
  *   FAKE_HSAKMT_FAIL     calls that fail, without "hsaKmt" and separated by
@@ -63,6 +66,7 @@
  *	for later use
  * @cache: size of HsaCacheProperties
  * @link: size of HsaIoLinkProperties
+ * @hole: four bytes of HsaNodeProperties, the last but four, are not written
  *
  * As hsakmttypes.h of the tags rocm-*, and of rocm-systems for 7.1 and later, has
  * them.
@@ -75,22 +79,26 @@ struct release {
 	bool partitions;
 	uint16_t cache;
 	uint16_t link;
+	bool hole;
 };
 
 static const struct release releases[] = {
-	{ "5.2", 356, false, false, false, 1056, 48 },
-	{ "6.2", 356, false, false, true, 1056, 48 },
-	{ "6.3-early", 360, true, false, true, 1056, 48 },
-	{ "6.3", 360, true, false, true, 1056, 52 },
-	{ "7.0", 368, true, true, true, 1056, 52 },
-	{ "cwsr", 376, true, true, true, 1056, 52 },
-	{ "luid", 384, true, true, true, 1056, 52 },
-	{ "wallclock", 392, true, true, true, 1060, 52 },
-	{ "fabric", 396, true, true, true, 1060, 52 },
+	{ "5.2", 356, false, false, false, 1056, 48, false },
+	{ "6.2", 356, false, false, true, 1056, 48, false },
+	{ "6.3-early", 360, true, false, true, 1056, 48, false },
+	{ "6.3", 360, true, false, true, 1056, 52, false },
+	{ "7.0", 368, true, true, true, 1056, 52, false },
+	{ "cwsr", 376, true, true, true, 1056, 52, false },
+	{ "luid", 384, true, true, true, 1056, 52, false },
+	{ "wallclock", 392, true, true, true, 1060, 52, false },
+	{ "fabric", 396, true, true, true, 1060, 52, false },
 	/* None that there has been. */
-	{ "node-372", 372, true, true, true, 1056, 52 },
-	{ "cache-1064", 356, false, false, true, 1064, 48 },
-	{ "link-56", 356, false, false, true, 1056, 56 },
+	{ "node-372", 372, true, true, true, 1056, 52, false },
+	{ "cache-1064", 356, false, false, true, 1064, 48, false },
+	{ "link-56", 356, false, false, true, 1056, 56, false },
+	{ "hole", 376, true, true, true, 1056, 52, true },
+	/* A size that there has been, of other fields. */
+	{ "order", 360, false, false, true, 1056, 52, false },
 };
 
 /* How often each was called, by its name. */
@@ -100,7 +108,7 @@ static struct call {
 } calls[64];
 
 static const struct release *release;
-static bool svm, log_calls;
+static bool svm, log_calls, empty;
 static uint64_t va_offset;
 static uint32_t nr_nodes, doorbell_type;
 static char *failures;
@@ -136,6 +144,8 @@ __attribute__((constructor)) static void set_up(void)
 	va_offset = s ? strtoull(s, NULL, 0) : 0;
 	s = getenv("FAKE_HSAKMT_NODES");
 	nr_nodes = s ? (uint32_t)strtoul(s, NULL, 0) : 2;
+	s = getenv("FAKE_HSAKMT_EMPTY");
+	empty = s && strcmp(s, "0");
 	s = getenv("FAKE_HSAKMT_DOORBELL");
 	doorbell_type = s ? (uint32_t)strtoul(s, NULL, 0) : 2;
 	s = getenv("FAKE_HSAKMT_LOG");
@@ -373,12 +383,18 @@ API HSAKMT_STATUS hsaKmtGetNodeProperties(HSAuint32 id, HsaNodeProperties *props
 	char all[512] = {};
 	HSAKMT_STATUS status;
 	uint32_t cap;
+	size_t size;
 	char *p = all;
 
 	ENTER("GetNodeProperties", " %u", id);
 	status = get_node(id, &node);
 	if (status != HSAKMT_STATUS_SUCCESS)
 		return status;
+	if (empty) {
+		node.num_memory_banks = 0;
+		node.num_caches = 0;
+		node.num_io_links = 0;
+	}
 
 	cap = node.capability & ~CAP_SVM;
 	if (svm && node.num_fcompute_cores)
@@ -441,7 +457,11 @@ API HSAKMT_STATUS hsaKmtGetNodeProperties(HSAuint32 id, HsaNodeProperties *props
 	put(&p, 0, 8);				/* LuidLowPart, LuidHighPart */
 	put(&p, node.wall_clock_khz, 8);
 	PUT32(0);				/* FabricHandleSupported */
-	memcpy(props, all, release->node);
+	/* Up to the hole, and behind it. */
+	size = release->hole ? release->node - 8U : release->node;
+	memcpy(props, all, size);
+	if (release->hole)
+		memcpy((char *)props + size + 4, all + size + 4, 4);
 	return HSAKMT_STATUS_SUCCESS;
 }
 

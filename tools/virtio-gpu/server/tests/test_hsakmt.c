@@ -38,6 +38,18 @@ void *__wrap_dlopen(const char *name, int flags)
 	return __real_dlopen(library ? library : name, flags);
 }
 
+/* A function that the library does not have, or NULL. */
+static const char *missing;
+
+void *__real_dlsym(void *handle, const char *name);
+void *__wrap_dlsym(void *handle, const char *name);
+
+void *__wrap_dlsym(void *handle, const char *name)
+{
+	return missing && !strcmp(name, missing) ? NULL :
+	       __real_dlsym(handle, name);
+}
+
 /* Allocations until one fails; 0: none does. */
 static unsigned int allocations;
 
@@ -207,6 +219,14 @@ static void test_node_unknown(void **state)
 			known++;
 	}
 	assert_int_equal(known, sizeof(layouts) / sizeof(layouts[0]));
+	/* A name that is none. */
+	make_node(data, &layouts[0]);
+	data[layouts[0].amd_name + 2] = 7;
+	assert_int_equal(vcs_hsakmt_convert_node(data, layouts[0].size, &n,
+						 &minor), -EBADMSG);
+	memset(data + layouts[0].amd_name, 'x', 64);
+	assert_int_equal(vcs_hsakmt_convert_node(data, layouts[0].size, &n,
+						 &minor), -EBADMSG);
 	/* The fields of one release in the size of another. */
 	for (i = 1; i < 4; i++) {
 		memset(data, 0, sizeof(data));
@@ -264,9 +284,16 @@ static int version_error, info_error;
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
 
+/* Of opening /dev/kfd: 0, or -1 for what the machine says. */
+static int kfd_error = -1;
+
 /* Nobody here makes a file. */
 int __wrap_open(const char *path, int flags, ...)
 {
+	if (!strcmp(path, "/dev/kfd") && kfd_error >= 0) {
+		errno = kfd_error;
+		return kfd_error ? -1 : __real_open("/dev/null", flags);
+	}
 	if (strcmp(path, "/dev/dri/renderD128"))
 		return __real_open(path, flags);
 	if (!render_driver) {
@@ -330,7 +357,8 @@ static char why[512];
 static int open_fake(struct vcs_thunk **thunk, const char *variables)
 {
 	static const char * const names[] = {
-		"RELEASE", "SVM", "VA", "NODES", "DOORBELL", "LOG", "FAIL",
+		"RELEASE", "SVM", "VA", "NODES", "EMPTY", "DOORBELL", "LOG",
+		"FAIL",
 	};
 	static char path[4096];
 	char text[256], *word, *rest, name[64];
@@ -403,6 +431,60 @@ static void test_another_library(void **state)
 	library = "libm.so.6";
 	assert_int_equal(vcs_thunk_hsakmt_open(&t, why, sizeof(why)), -EPROTO);
 	assert_non_null(strstr(why, "libhsakmt.so.1 has no hsaKmtOpenKFD;"));
+}
+
+/* The oldest ones lack what is not needed. */
+static void test_functions_that_are_missing(void **state)
+{
+	struct vcs_thunk *t;
+	uint64_t bytes;
+	uint32_t caps = 7;
+
+	(void)state;
+	missing = "hsaKmtRuntimeDisable";
+	assert_int_equal(open_fake(&t, ""), -EPROTO);
+	assert_non_null(strstr(why, "has no hsaKmtRuntimeDisable;"));
+	missing = "hsaKmtGetRuntimeCapabilities";
+	t = fake("");
+	assert_int_equal(t->ops->runtime_caps(t, &caps), 0);
+	assert_int_equal(caps, 0);
+	close_thunk(t);
+	missing = "hsaKmtAvailableMemory";
+	t = fake("");
+	assert_int_equal(t->ops->available(t, GPU, &bytes), 0);
+	assert_true(bytes);
+	close_thunk(t);
+	missing = NULL;
+}
+
+static void test_kfd(void **state)
+{
+	static const struct {
+		int errno_of_kfd;
+		int error;
+		const char *says;
+	} cases[] = {
+		{ ENOENT, -ENODEV, "there is no /dev/kfd: " },
+		{ ENODEV, -ENODEV, "there is no /dev/kfd: " },
+		{ ENXIO, -ENODEV, "there is no /dev/kfd: " },
+		{ EACCES, -EACCES, "the groups render and video" },
+		{ EPERM, -EACCES, "the groups render and video" },
+		{ EMFILE, -EMFILE, "cannot open /dev/kfd: " },
+		/* Not for us. */
+		{ 0, -ENODEV, "libhsakmt cannot open KFD: " },
+	};
+	struct vcs_thunk *t;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < NR(cases); i++) {
+		kfd_error = cases[i].errno_of_kfd;
+		assert_int_equal(open_fake(&t, "FAIL=OpenKFD=20"),
+				 cases[i].error);
+		if (!strstr(why, cases[i].says))
+			fail_msg("'%s' is not in: %s", cases[i].says, why);
+	}
+	kfd_error = -1;
 }
 
 /* Topology */
@@ -499,6 +581,9 @@ static void test_unknown_releases(void **state)
 		{ "RELEASE=cache-1064",
 		  "has HsaCacheProperties of 1064 bytes, " },
 		{ "RELEASE=link-56", "has HsaIoLinkProperties of 56 bytes, " },
+		{ "RELEASE=hole", "has HsaNodeProperties of 0 bytes, " },
+		{ "RELEASE=order", "/fake/libhsakmt.so.1 does not have its "
+		  "node properties where its release has them" },
 	};
 	struct vcs_thunk *t;
 	size_t i;
@@ -507,13 +592,18 @@ static void test_unknown_releases(void **state)
 	for (i = 0; i < NR(cases); i++) {
 		assert_int_equal(open_fake(&t, cases[i].variables), -EPROTO);
 		assert_null(t);
-		assert_non_null(strstr(why, "/fake/libhsakmt.so.1 has "));
-		assert_non_null(strstr(why, cases[i].says));
+		assert_non_null(strstr(why, "/fake/libhsakmt.so.1 "));
+		if (!strstr(why, cases[i].says))
+			fail_msg("'%s' is not in: %s", cases[i].says, why);
 	}
 }
 
 static void test_systems(void **state)
 {
+	struct vcs_thunk_gpu_info info;
+	struct vcs_thunk_io_link link;
+	struct vcs_thunk_cache cache;
+	struct vcs_thunk_bank bank;
 	struct vcs_thunk *t;
 
 	(void)state;
@@ -522,6 +612,14 @@ static void test_systems(void **state)
 	assert_int_equal(open_fake(&t, "NODES=65"), -E2BIG);
 	assert_non_null(strstr(why, "65 nodes, and 64 are possible"));
 	close_thunk(fake("NODES=64"));
+	/* Nothing to measure. */
+	t = fake("EMPTY=1");
+	assert_int_equal(t->ops->cache(t, GPU, 0, &cache), -EINVAL);
+	assert_int_equal(t->ops->io_link(t, GPU, 0, &link), -EINVAL);
+	assert_int_equal(t->ops->bank(t, GPU, 0, &bank), -EINVAL);
+	assert_int_equal(t->ops->gpu_info(t, GPU, &info), 0);
+	assert_int_equal(info.max_memory_clk, 0);
+	close_thunk(t);
 }
 
 /* Each call of each function in turn, until there is none that fails. */
@@ -559,10 +657,7 @@ static void test_calls_that_fail_at_the_start(void **state)
 		snprintf(text, sizeof(text), "FAIL=%s:%u", functions[i].name, n);
 		close_thunk(fake(text));
 	}
-	/* It is asked why, and this machine has none or another reason. */
-	assert_int_equal(open_fake(&t, "FAIL=OpenKFD=20"), -ENODEV);
-	assert_non_null(strcasestr(why, "kfd"));
-	/* Somebody else in the process has opened it. */
+	/* Somebody else in the process has opened it: not so here. */
 	assert_int_equal(open_fake(&t, "FAIL=OpenKFD=22"), -ENODEV);
 	/* The library tells less than it could. */
 	close_thunk(fake("FAIL=AvailableMemory:0,ReleaseSystemProperties"));
@@ -1122,6 +1217,8 @@ int main(void)
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_no_library),
 		cmocka_unit_test(test_another_library),
+		cmocka_unit_test(test_functions_that_are_missing),
+		cmocka_unit_test(test_kfd),
 		cmocka_unit_test(test_no_kfd),
 		cmocka_unit_test(test_releases),
 		cmocka_unit_test(test_unknown_releases),
