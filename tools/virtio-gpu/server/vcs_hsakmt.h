@@ -13,6 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of 5.7 and later: not declared there. */
+struct kfd_ioctl_dbg_trap_args;
+
 #if __has_include(<hsakmt/hsakmt.h>)
 #include <hsakmt/hsakmt.h>
 #else
