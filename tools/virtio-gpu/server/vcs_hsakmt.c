@@ -94,6 +94,8 @@ int vcs_hsakmt_load(struct vcs_hsakmt *lib, char *why, size_t size)
 		dlsym(lib->handle, "hsaKmtAvailableMemory");
 	*(void **)&lib->GetRuntimeCapabilities =
 		dlsym(lib->handle, "hsaKmtGetRuntimeCapabilities");
+	/* Nothing tells, but this came with it. */
+	lib->uses_svm = dlsym(lib->handle, "hsaKmtExportDMABufHandle");
 
 	/* The name of the file has its version. */
 	snprintf(lib->path, sizeof(lib->path), LIBRARY);

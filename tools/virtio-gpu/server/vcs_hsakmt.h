@@ -10,6 +10,7 @@
 #define VCS_HSAKMT_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,6 +40,7 @@ struct kfd_ioctl_dbg_trap_args;
  * struct vcs_hsakmt - the library
  * @handle: of dlopen()
  * @path: of the file
+ * @uses_svm: for memory that is registered, where KFD has it: since 5.6
  * @OpenKFD: hsaKmtOpenKFD() and so on
  * @AvailableMemory: since 5.3, or NULL
  * @GetRuntimeCapabilities: since 5.7, or NULL
@@ -46,6 +48,7 @@ struct kfd_ioctl_dbg_trap_args;
 struct vcs_hsakmt {
 	void *handle;
 	char path[PATH_MAX];
+	bool uses_svm;
 #define VCS_HSAKMT_FUNCTION(name) __typeof__(&hsaKmt##name) name;
 	VCS_HSAKMT_REQUIRED(VCS_HSAKMT_FUNCTION)
 #undef VCS_HSAKMT_FUNCTION

@@ -37,6 +37,7 @@
 struct report {
 	int status;
 	bool rdonly;		/* the GPUs have memory that they cannot write */
+	bool elsewhere;		/* they have it at other addresses */
 	char why[256];		/* of an error, one sentence's beginning */
 	char device[128];
 };
@@ -113,12 +114,14 @@ static int make_window(struct vcs_window *win, const struct vcs_block *block,
 	return ret ? ret : vcs_window_finish(win);
 }
 
-/* All that a context does with memory, once; @what is what has failed. */
+/*
+ * All that a context does with memory, once; @what is what has failed, @addr
+ * where the GPU had it.
+ */
 static int try_window(struct vcs_thunk *thunk, const uint32_t *gpus,
 		      uint32_t nr_gpus, const struct vcs_window *win, bool rdonly,
-		      const char **what)
+		      uint64_t *addr, const char **what)
 {
-	uint64_t addr;
 	int ret;
 
 	*what = "take";
@@ -126,7 +129,7 @@ static int try_window(struct vcs_thunk *thunk, const uint32_t *gpus,
 	if (ret)
 		return ret;
 	*what = "map";
-	ret = thunk->ops->map_to_nodes(thunk, win->addr, gpus, nr_gpus, &addr);
+	ret = thunk->ops->map_to_nodes(thunk, win->addr, gpus, nr_gpus, addr);
 	if (!ret) {
 		*what = "unmap";
 		ret = thunk->ops->unmap(thunk, win->addr);
@@ -149,6 +152,7 @@ static int try_memory(struct vcs_thunk *thunk, const uint32_t *gpus,
 	struct vcs_block *block;
 	struct vcs_arena arena;
 	const char *what;
+	uint64_t addr;
 
 	ret = fd < 0 || ftruncate(fd, (off_t)size) ? -errno : 0;
 	if (!ret)
@@ -165,12 +169,14 @@ static int try_memory(struct vcs_thunk *thunk, const uint32_t *gpus,
 		return vcs_explain(r->why, sizeof(r->why), ret,
 				   "cannot map memory to try the GPU with: %s",
 				   strerror(-ret));
-	ret = try_window(thunk, gpus, nr_gpus, &win, false, &what);
+	ret = try_window(thunk, gpus, nr_gpus, &win, false, &addr,
+			 &what);
 	if (ret)
 		return vcs_explain(r->why, sizeof(r->why), ret,
 				   "the GPU's driver does not %s memory of a file, page by page: %s",
 				   what, strerror(-ret));
-	r->rdonly = !try_window(thunk, gpus, nr_gpus, &win, true, &what);
+	r->elsewhere = addr != block->addr;
+	r->rdonly = !try_window(thunk, gpus, nr_gpus, &win, true, &addr, &what);
 	return 0;
 }
 
@@ -244,8 +250,10 @@ static int probe(struct vcs_config *cfg, int signals,
 		return r.status;
 	}
 	snprintf(info->device, sizeof(info->device), "%s", r.device);
-	if (!r.rdonly)
-		info->warning = "a GPU has no SVM, or KFD none for it: memory that programs may only read is refused";
+	if (r.elsewhere)
+		info->warning = "a GPU, KFD or libhsakmt (before 5.6) has no SVM: programs can register memory that they may write, but not allocate any or make queues";
+	else if (!r.rdonly)
+		info->warning = "a GPU, KFD or libhsakmt (before 5.6) has no SVM: memory that programs may only read is refused";
 	return 0;
 }
 

@@ -481,6 +481,16 @@ static int hsakmt_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
 		return ret;
 	}
 	r->nodes = nodes;
+	/*
+	 * Another address means that it is not by SVM, which the library tries
+	 * first and gives up when it fails. KFD does not give such GPUs what
+	 * cannot be written, and nor do we.
+	 */
+	if (r->rdonly && alternate && alternate != r->addr) {
+		h->lib.UnmapMemoryToGPU(addr);
+		r->nodes = 0;
+		return -EOPNOTSUPP;
+	}
 	*gpu_addr = alternate ? alternate : r->addr;
 	return 0;
 }
@@ -766,7 +776,7 @@ static int read_topology(struct hsakmt *h, char *why, size_t size)
 			       "this system has %u nodes, and %u are possible; leave GPUs out with ROCR_VISIBLE_DEVICES",
 			       h->sys.num_nodes, VCS_THUNK_MAX_NODES);
 	/* As the library reads it. */
-	h->svm = !use_svm || strcmp(use_svm, "0");
+	h->svm = h->lib.uses_svm && (!use_svm || strcmp(use_svm, "0"));
 	for (i = 0; i < h->sys.num_nodes; i++) {
 		ret = read_node(h, i, why, size);
 		if (ret)

@@ -10,7 +10,8 @@
  *
  *   FAKE_HSAKMT_RELEASE  which release it is, see releases[]; "6.2" by default
  *   FAKE_HSAKMT_SVM      0: GPUs without SVM: a window has to be writable, and
- *                        unmapping it from the GPU takes access away
+ *                        unmapping it from the GPU takes access away. Release 5.2
+ *                        does not use it where GPUs have it
  *   FAKE_HSAKMT_VA       bytes from a window's address to the one where a GPU
  *                        without SVM has it; 0 by default
  *   FAKE_HSAKMT_NODES    how many nodes it tells of, 2 by default: all but the first
@@ -108,7 +109,7 @@ static struct call {
 } calls[64];
 
 static const struct release *release;
-static bool svm, log_calls, empty;
+static bool svm, uses_svm, log_calls, empty;
 static uint64_t va_offset;
 static uint32_t nr_nodes, doorbell_type;
 static char *failures;
@@ -140,6 +141,7 @@ __attribute__((constructor)) static void set_up(void)
 	}
 	s = getenv("FAKE_HSAKMT_SVM");
 	svm = !s || strcmp(s, "0");
+	uses_svm = svm && release->partitions;
 	s = getenv("FAKE_HSAKMT_VA");
 	va_offset = s ? strtoull(s, NULL, 0) : 0;
 	s = getenv("FAKE_HSAKMT_NODES");
@@ -641,6 +643,19 @@ API HSAKMT_STATUS hsaKmtAvailableMemory(HSAuint32 id, HSAuint64 *bytes)
 	return to_status(ret);
 }
 
+/* Since ROCm 5.6: not in all headers. There is nothing to export. */
+API HSAKMT_STATUS hsaKmtExportDMABufHandle(void *addr, HSAuint64 size, int *fd,
+					   HSAuint64 *offset);
+API HSAKMT_STATUS hsaKmtExportDMABufHandle(void *addr, HSAuint64 size, int *fd,
+					   HSAuint64 *offset)
+{
+	(void)size;
+	(void)fd;
+	(void)offset;
+	ENTER("ExportDMABufHandle", " %p", addr);
+	return HSAKMT_STATUS_NOT_SUPPORTED;
+}
+
 /*
  * May the process write there? What the GPU asks of the VMA under SVM. Maps the
  * first page and changes nothing.
@@ -695,7 +710,7 @@ API HSAKMT_STATUS hsaKmtMapMemoryToGPUNodes(void *addr, HSAuint64 size,
 	if (!sim)
 		return HSAKMT_STATUS_KERNEL_IO_CHANNEL_NOT_OPENED;
 	/* Without SVM, KFD asks for pages that can be written. */
-	if (!svm && !is_writable(addr))
+	if (!uses_svm && !is_writable(addr))
 		return HSAKMT_STATUS_ERROR;
 	for (i = 0; i < nr && i < 64; i++)
 		ids[i] = to_node(nodes[i]);
@@ -704,7 +719,7 @@ API HSAKMT_STATUS hsaKmtMapMemoryToGPUNodes(void *addr, HSAuint64 size,
 	pthread_mutex_unlock(&lock);
 	if (ret)
 		return to_status(ret);
-	*alternate = svm ? 0 : gpu_addr + va_offset;
+	*alternate = uses_svm ? 0 : gpu_addr + va_offset;
 	return status;
 }
 
@@ -714,7 +729,7 @@ API HSAKMT_STATUS hsaKmtUnmapMemoryToGPU(void *addr)
 	int ret = 0;
 
 	ENTER("UnmapMemoryToGPU", " %p", addr);
-	if (!svm) {
+	if (!uses_svm) {
 		pthread_mutex_lock(&lock);
 		ret = sim->ops->unmap(sim, addr);
 		pthread_mutex_unlock(&lock);

@@ -436,6 +436,7 @@ static void test_another_library(void **state)
 /* The oldest ones lack what is not needed. */
 static void test_functions_that_are_missing(void **state)
 {
+	uint8_t *mem = map_pages(1);
 	struct vcs_thunk *t;
 	uint64_t bytes;
 	uint32_t caps = 7;
@@ -454,7 +455,15 @@ static void test_functions_that_are_missing(void **state)
 	assert_int_equal(t->ops->available(t, GPU, &bytes), 0);
 	assert_true(bytes);
 	close_thunk(t);
+	/* Before 5.6 SVM is not used for memory that is registered. */
+	missing = "hsaKmtExportDMABufHandle";
+	t = fake("");
+	assert_int_equal(t->ops->register_memory(t, mem, PAGE, true),
+			 -EOPNOTSUPP);
+	assert_int_equal(t->ops->register_memory(t, mem, PAGE, false), 0);
+	close_thunk(t);
 	missing = NULL;
+	munmap(mem, PAGE);
 }
 
 static void test_kfd(void **state)
@@ -786,6 +795,8 @@ static void test_memory_read_only(void **state)
 {
 	struct vcs_thunk *t = fake("FAIL=RegisterMemoryWithFlags:2");
 	uint8_t *mem = map_pages(1), *gap = map_pages(2);
+	const uint32_t gpu = GPU;
+	uint64_t addr;
 
 	(void)state;
 	assert_int_equal(t->ops->register_memory(t, mem, PAGE, true), 0);
@@ -796,6 +807,20 @@ static void test_memory_read_only(void **state)
 	assert_true(is_writable(mem));
 	assert_int_equal(t->ops->register_memory(t, mem, PAGE, false), 0);
 	assert_true(is_writable(mem));
+	close_thunk(t);
+	/* SVM was not used, for whatever reason: nobody is to write there. */
+	t = fake("RELEASE=5.2 VA=0x10000");
+	assert_int_equal(t->ops->register_memory(t, mem, PAGE, false), 0);
+	assert_int_equal(t->ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
+	assert_int_equal(addr, (uintptr_t)mem + 0x10000);
+	t->ops->deregister(t, mem);
+	assert_int_equal(t->ops->register_memory(t, mem, PAGE, true), 0);
+	assert_int_equal(t->ops->map_to_nodes(t, mem, &gpu, 1, &addr),
+			 -EIO);
+	/* Even if KFD would let it. */
+	assert_int_equal(mprotect(mem, PAGE, PROT_READ | PROT_WRITE), 0);
+	assert_int_equal(t->ops->map_to_nodes(t, mem, &gpu, 1, &addr),
+			 -EOPNOTSUPP);
 	/* A hole cannot be protected. */
 	assert_int_equal(munmap(gap + PAGE, PAGE), 0);
 	assert_int_equal(t->ops->register_memory(t, gap, 2 * PAGE, true),
