@@ -1082,8 +1082,9 @@ static void a_context_is_a_line_at_both_ends(void **state)
 	ctx_create(&s, &c);
 	kill_msg.serial = c.serial;
 	send_msg(s.control, &kill_msg, sizeof(kill_msg), NULL, 0);
-	ctx_close(&c);
+	/* It would end by itself if its connection did. */
 	free(server_said(&s, " s, it was killed; pid "));
+	ctx_close(&c);
 
 	ctx_create(&s, &c);
 	assert_int_equal(kill(pid_of(c.pidfd), SIGKILL), 0);
