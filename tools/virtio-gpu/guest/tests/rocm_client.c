@@ -1031,6 +1031,18 @@ int rocm_queue_destroy(struct rocm_client *c, const struct rocm_queue *q)
 	return rocm_call(c, ROCM_QUEUE, &req, &rsp);
 }
 
+int rocm_queue_update(struct rocm_client *c, const struct rocm_queue *q,
+		      uint32_t percent)
+{
+	struct rocm_req req = { .size = ROCM_QUEUE_SIZE };
+	struct rocm_rsp rsp = { 0 };
+
+	rocm_put32(req.bytes, ROCM_QUEUE_TYPE, ROCM_QUEUE_UPDATE);
+	rocm_put32(req.bytes, ROCM_QUEUE_NEW_PERCENT, percent);
+	rocm_put32(req.bytes, ROCM_QUEUE_RES_ID, q->res_id);
+	return rocm_call(c, ROCM_QUEUE, &req, &rsp);
+}
+
 /* Of 64 bits that the GPU reads or writes as well. */
 static uint64_t load(const void *at)
 {

@@ -150,6 +150,7 @@ enum rocm_memory {
 #define ROCM_QUEUE_TYPE		124
 #define ROCM_QUEUE_MEM_RES	128
 #define ROCM_QUEUE_ID		16	/* DESTROY */
+#define ROCM_QUEUE_NEW_PERCENT	24	/* UPDATE, which names the queue by RES_ID */
 #define ROCM_QUEUE_RSP_ID	8
 #define ROCM_QUEUE_RSP_DOORBELL	48	/* address, and where that is in the blob */
 #define ROCM_QUEUE_RSP_OFFSET	56
@@ -157,6 +158,7 @@ enum rocm_memory {
 enum rocm_queue_type {
 	ROCM_QUEUE_CREATE = 0,
 	ROCM_QUEUE_DESTROY = 1,
+	ROCM_QUEUE_UPDATE = 2,	/* since 2026 */
 };
 
 #define ROCM_QUEUE_COMPUTE_AQL	21	/* HSA_QUEUE_COMPUTE_AQL */
@@ -520,6 +522,10 @@ int rocm_queue_close(struct rocm_client *c, struct rocm_queue *q);
 
 /* The command, which they have and do not use. */
 int rocm_queue_destroy(struct rocm_client *c, const struct rocm_queue *q);
+
+/* UPDATE, of the percentage and with no ring: what is good is refused. */
+int rocm_queue_update(struct rocm_client *c, const struct rocm_queue *q,
+		      uint32_t percent);
 
 /*
  * A packet that is done when all of @deps, GPU's addresses of signals, are 0,

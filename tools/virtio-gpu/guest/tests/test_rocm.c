@@ -2,9 +2,9 @@
 /*
  * vgpu-rocm-conformance: what a guest's ROCr does with a ROCM context, and what
  * no released one would, in both generations of its protocol. Runs in the VM as
- * root, against any backend; the GPU's side needs the extension of sim.
+ * root, against any backend. What the GPU does with data is asked of sim by an
+ * extension; of others, by packets whose signals are in that data.
  *
- * VGPU_ROCM_NO_ACCESS=1       the backend has none: data is not looked at
  * VGPU_ROCM_TRANSCRIPT=FILE   what is said is recorded, see rocm_transcript.h;
  *                             -t session is for replay by the server's tests
  */
@@ -66,15 +66,156 @@ static void sleep_ms(int ms)
 	nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000 }, NULL);
 }
 
-static bool no_access(void)
+/*
+ * The GPU's side. By the extension if there is one, else by a queue of the
+ * client's own, in memory of the host.
+ */
+
+#define PROBE_RING	PAGE		/* behind a page of indices and a signal */
+#define PROBE_SIGNAL	256
+
+/* In which nothing may happen that must not. */
+#define QUIET_MS	20
+
+struct probe {
+	const struct rocm_client *c;
+	struct rocm_buf buf;
+	struct rocm_queue q;
+	struct probe *next;
+};
+
+/* The client's queue; NULL if it cannot be made. */
+static struct probe *probe(struct rocm_client *c, uint32_t node)
 {
-	return getenv("VGPU_ROCM_NO_ACCESS");
+	static struct probe *probes;
+	struct rocm_reg reg;
+	struct probe *p;
+
+	for (p = probes; p; p = p->next)
+		if (p->c == c)
+			return p;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		abort();
+	if (rocm_alloc(c, node, ROCM_FLAG_NONPAGED | ROCM_FLAG_HOST_ACCESS,
+		       PAGE + PROBE_RING, &p->buf) ||
+	    rocm_buf_command(c, ROCM_MEMORY_MAP_MEM_TO_GPU, &p->buf))
+		goto err;
+	memset(p->buf.addr, 0, p->buf.size);
+	reg = rocm_buf_reg(&p->buf);
+	if (rocm_queue_create(c, node, &reg, p->buf.addr + PAGE, PROBE_RING,
+			      (uint64_t *)p->buf.addr, &p->q))
+		goto err;
+	p->c = c;
+	p->next = probes;
+	probes = p;
+	return p;
+err:
+	free(p);
+	return NULL;
+}
+
+/* There is SIM_ACCESS; this does not change. */
+static bool has_access(struct rocm_client *c, uint32_t node)
+{
+	static int has = -1;
+	uint64_t sum;
+
+	if (has < 0)
+		has = rocm_gpu_checksum(c, node, 0, 1, &sum) != -EOPNOTSUPP;
+	return has;
 }
 
 /*
- * The GPU reads @size bytes at @addr of @reg: 0 if their sum is @sum. Here as
- * below, nothing is wrong where the GPU cannot be asked.
+ * A packet completes a signal at @signal, which the GPU has at @va: what is
+ * there for the program is one less then. Nothing else changes.
  */
+static int gpu_decrements(struct rocm_client *c, uint32_t node, uint8_t *signal,
+			  uint64_t va)
+{
+	struct probe *p = probe(c, node);
+	uint8_t saved[ROCM_SIGNAL_SIZE];
+	int ret;
+
+	if (!p)
+		return -ENODEV;
+	memcpy(saved, signal, sizeof(saved));
+	rocm_signal_init(signal, 0x123456789);
+	ret = rocm_queue_barrier(&p->q, NULL, 0, va);
+	if (!ret) {
+		rocm_queue_ring(&p->q);
+		ret = rocm_signal_wait(signal, 0x123456788, ANSWER_MS);
+	}
+	memcpy(signal, saved, sizeof(saved));
+	return ret;
+}
+
+/* A packet waits for a signal at @va, which @clear makes 0. */
+static int gpu_waits(struct rocm_client *c, uint32_t node, uint64_t va,
+		     void (*clear)(void *arg), void *arg)
+{
+	struct probe *p = probe(c, node);
+	uint8_t *done;
+	int ret;
+
+	if (!p)
+		return -ENODEV;
+	done = p->buf.addr + PROBE_SIGNAL;
+	rocm_signal_init(done, 1);
+	ret = rocm_queue_barrier(&p->q, &va, 1, p->buf.handle + PROBE_SIGNAL);
+	if (ret)
+		return ret;
+	rocm_queue_ring(&p->q);
+	if (!rocm_signal_wait(done, 0, QUIET_MS))
+		ret = WRONG_DATA;
+	clear(arg);
+	return ret ? ret : rocm_signal_wait(done, 0, ANSWER_MS);
+}
+
+static void clear_signal(void *signal)
+{
+	rocm_signal_init(signal, 0);
+}
+
+static int gpu_waits_for(struct rocm_client *c, uint32_t node, uint8_t *signal,
+			 uint64_t va)
+{
+	uint8_t saved[ROCM_SIGNAL_SIZE];
+	int ret;
+
+	memcpy(saved, signal, sizeof(saved));
+	rocm_signal_init(signal, 1);
+	ret = gpu_waits(c, node, va, clear_signal, signal);
+	memcpy(signal, saved, sizeof(saved));
+	return ret;
+}
+
+/*
+ * In the pages of @size bytes at @addr: at the start of the first, of the last,
+ * and of some between, and at the end.
+ */
+#define PROBED_PAGES	8
+
+static int gpu_probes(struct rocm_client *c, uint32_t node,
+		      const struct rocm_reg *reg, const void *addr, size_t size,
+		      int (*f)(struct rocm_client *c, uint32_t node,
+			       uint8_t *signal, uint64_t va))
+{
+	uint8_t *first = (uint8_t *)((uintptr_t)addr & ~(PAGE - 1)), *signal;
+	size_t nr = ((uint8_t *)addr + size - first + PAGE - 1) / PAGE, i;
+	size_t probes = nr < PROBED_PAGES ? nr : PROBED_PAGES;
+	int ret = 0;
+
+	for (i = 0; i < probes && !ret; i++) {
+		signal = first + (probes > 1 ? i * (nr - 1) / (probes - 1) : 0) *
+			 PAGE;
+		ret = f(c, node, signal, rocm_gpu_va(reg, signal));
+	}
+	signal = first + nr * PAGE - ROCM_SIGNAL_SIZE;
+	return ret ? ret : f(c, node, signal, rocm_gpu_va(reg, signal));
+}
+
+/* The GPU reads @size bytes at @addr of @reg: 0 if their sum is @sum. */
 static int gpu_reads(struct rocm_client *c, uint32_t node,
 		     const struct rocm_reg *reg, const void *addr, size_t size,
 		     uint64_t sum)
@@ -82,8 +223,8 @@ static int gpu_reads(struct rocm_client *c, uint32_t node,
 	uint64_t got = 0;
 	int ret;
 
-	if (no_access())
-		return 0;
+	if (!has_access(c, node))
+		return gpu_probes(c, node, reg, addr, size, gpu_waits_for);
 	ret = rocm_gpu_checksum(c, node, rocm_gpu_va(reg, addr), size, &got);
 	if (!ret && got != sum)
 		ret = WRONG_DATA;
@@ -94,39 +235,69 @@ static bool is_filled(const uint8_t *addr, size_t size, uint8_t value)
 {
 	size_t i;
 
-	if (no_access())
-		return true;
 	for (i = 0; i < size && addr[i] == value; i++)
 		;
 	return i == size;
 }
 
-/* The GPU writes; 0 if that is what is here then. */
+/*
+ * The GPU writes @value everywhere; 0 if that is what is here then. Packets only
+ * show that it could: the value is the program's then.
+ */
 static int gpu_writes(struct rocm_client *c, uint32_t node,
-		      const struct rocm_reg *reg, const uint8_t *addr,
-		      size_t size, uint8_t value)
+		      const struct rocm_reg *reg, uint8_t *addr, size_t size,
+		      uint8_t value)
 {
 	int ret;
 
-	if (no_access())
-		return 0;
+	if (!has_access(c, node)) {
+		ret = gpu_probes(c, node, reg, addr, size, gpu_decrements);
+		memset(addr, value, size);
+		return ret;
+	}
 	ret = rocm_gpu_fill(c, node, rocm_gpu_va(reg, addr), size, value);
 	if (!ret && !is_filled(addr, size, value))
 		ret = WRONG_DATA;
 	return ret;
 }
 
-/* The GPU cannot get at @va: 0 if it says so. */
-static int gpu_refuses(struct rocm_client *c, uint32_t node, uint64_t va,
-		       size_t size)
+/*
+ * The GPU cannot get at @size bytes at @va, which were those of @res_id: 0 if it
+ * says so. A packet that tries might take the whole context with it, but there is
+ * no place for a queue's packets either.
+ */
+static int gpu_refuses(struct rocm_client *c, uint32_t node, uint32_t res_id,
+		       uint64_t va, uint64_t size)
 {
+	const uint64_t ring_size = 1024;
+	struct rocm_queue_args args;
+	struct rocm_reg reg;
+	struct rocm_rsp rsp;
+	struct probe *p;
 	uint64_t sum;
 	int ret;
 
-	if (no_access())
-		return 0;
-	ret = rocm_gpu_checksum(c, node, va, size, &sum);
-	return ret && ret != -ETIME && ret != -EPROTO ? 0 : WRONG_DATA;
+	if (has_access(c, node)) {
+		ret = rocm_gpu_checksum(c, node, va, size, &sum);
+		return ret && ret != -ETIME && ret != -EPROTO ? 0 : WRONG_DATA;
+	}
+	p = probe(c, node);
+	if (!p)
+		return -ENODEV;
+	reg = rocm_buf_reg(&p->buf);
+	args = rocm_queue_args(c, node, &reg, p->buf.addr + PAGE, ring_size,
+			       p->buf.addr);
+	/* Nothing is wrong with it but doorbells that there are already. */
+	args.doorbells_blob_id = ++c->blob_id;
+	ret = rocm_queue_command(c, &args, &rsp);
+	if (ret != -EEXIST)
+		return WRONG_DATA;
+	/* Around the last byte, wherever that is. */
+	args.ring = (size - 1 > UINT64_MAX - va ? UINT64_MAX :
+		     va + size - 1) & ~(ring_size - 1);
+	args.ring_res_id = res_id;
+	ret = rocm_queue_command(c, &args, &rsp);
+	return ret == -EFAULT || ret == -EINVAL ? 0 : WRONG_DATA;
 }
 
 /* Both directions. */
@@ -423,8 +594,7 @@ TEST_F(rocm, memory_of_the_host)
 {
 	const uint32_t flags = ROCM_FLAG_NONPAGED | ROCM_FLAG_HOST_ACCESS;
 	struct rocm_buf buf;
-	uint64_t sum = 0;
-	uint8_t *addr;
+	struct rocm_reg reg;
 	int i;
 
 	/* Again: what was freed is there to be had. */
@@ -432,24 +602,18 @@ TEST_F(rocm, memory_of_the_host)
 		ASSERT_EQ(0, rocm_alloc(&self->c, self->node, flags, MIB,
 					&buf));
 		EXPECT_EQ(0, buf.handle % PAGE);
+		EXPECT_EQ(buf.handle, (uintptr_t)buf.addr);
 		EXPECT_EQ(0, rocm_buf_command(&self->c,
 					      ROCM_MEMORY_MAP_MEM_TO_GPU,
 					      &buf));
-		addr = (uint8_t *)(uintptr_t)buf.handle;
-		fill(addr, MIB, i);
-		if (!no_access()) {
-			EXPECT_EQ(0, rocm_gpu_checksum(&self->c, self->node,
-						       buf.handle, MIB, &sum));
-			EXPECT_EQ(rocm_checksum(addr, MIB), sum);
-			EXPECT_EQ(0, rocm_gpu_fill(&self->c, self->node,
-						   buf.handle, MIB, 7 + i));
-		}
-		EXPECT_TRUE(is_filled(addr, MIB, 7 + i));
+		reg = rocm_buf_reg(&buf);
+		EXPECT_EQ(0, shared(&self->c, self->node, &reg, buf.addr, MIB,
+				    i));
 		EXPECT_EQ(0, rocm_buf_command(&self->c, ROCM_MEMORY_UNMAP,
 					      &buf));
 		EXPECT_EQ(0, rocm_free(&self->c, &buf));
-		EXPECT_EQ(0, gpu_refuses(&self->c, self->node, buf.handle,
-					 PAGE));
+		EXPECT_EQ(0, gpu_refuses(&self->c, self->node, buf.res_id,
+					 buf.handle, PAGE));
 		EXPECT_REFUSED(rocm_buf_command(&self->c, ROCM_MEMORY_FREE,
 						&buf));
 	}
@@ -586,10 +750,10 @@ TEST_F(rocm, commands_of_a_registration)
 	ASSERT_EQ(0, rocm_map(&self->c, &reg, &self->node, 1));
 	EXPECT_EQ(handle, reg.gpu_va);
 	EXPECT_EQ(0, shared(&self->c, self->node, &reg, buf, 2 * PAGE, 4));
-	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg.gpu_va,
-				 2 * PAGE + 1));
-	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg.gpu_va + 2 * PAGE,
-				 1));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg.res_id,
+				 reg.gpu_va, 2 * PAGE + 1));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg.res_id,
+				 reg.gpu_va + 2 * PAGE, 1));
 	EXPECT_EQ(0, rocm_gem_close(&self->c, reg.bo_handle));
 	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
 }
@@ -714,7 +878,7 @@ TEST_F_TIMEOUT(rocm, five_gib, 600)
 	EXPECT_TRUE(is_filled(buf + 9, 5001, 0x80 + 2));
 	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf + size - PAGE, PAGE,
 			    3));
-	EXPECT_EQ(0, gpu_refuses(&self->c, self->node,
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg->res_id,
 				 rocm_gpu_va(reg, buf + size - PAGE),
 				 PAGE + 1));
 	EXPECT_EQ(0, rocm_deregister(&self->c, reg));
@@ -743,10 +907,10 @@ TEST_F(rocm, sizes_above_32_bits_are_not_cut)
 	wrong = *reg;
 	wrong.handle += more;
 	EXPECT_REFUSED(rocm_map(&self->c, &wrong, &self->node, 1));
-	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg->gpu_va,
-				 PAGE + more));
-	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg->gpu_va,
-				 UINT64_MAX));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg->res_id,
+				 reg->gpu_va, PAGE + more));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, reg->res_id,
+				 reg->gpu_va, UINT64_MAX));
 
 	/* May be too much, but is not 4 KiB. */
 	ret = rocm_alloc(&self->c, self->node, ROCM_FLAG_NONPAGED, more + PAGE,
@@ -759,6 +923,52 @@ TEST_F(rocm, sizes_above_32_bits_are_not_cut)
 	EXPECT_REFUSED(rocm_alloc(&self->c, self->node, ROCM_FLAG_NONPAGED, 0,
 				  &host));
 	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, 4 * PAGE, 9));
+}
+
+/* What the mapping cannot store: in the last page of the file, @bytes. */
+static void store_in_file(const struct memory *mem,
+			  const uint8_t bytes[ROCM_SIGNAL_SIZE])
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", mem->fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 || pwrite(fd, bytes, ROCM_SIGNAL_SIZE, mem->size - PAGE) !=
+	    ROCM_SIGNAL_SIZE)
+		abort();
+	close(fd);
+}
+
+static void clear_in_file(void *mem)
+{
+	uint8_t signal[ROCM_SIGNAL_SIZE];
+
+	rocm_signal_init(signal, 0);
+	store_in_file(mem, signal);
+}
+
+/* The GPU sees what the file has, and does not change it. */
+static int gpu_only_reads(struct rocm_client *c, uint32_t node,
+			  const struct rocm_reg *reg, struct memory *mem)
+{
+	const uint8_t *signal = mem->addr + mem->size - PAGE;
+	uint8_t saved[ROCM_SIGNAL_SIZE];
+	int ret;
+
+	if (!has_access(c, node)) {
+		memcpy(saved, signal, sizeof(saved));
+		ret = gpu_waits(c, node, rocm_gpu_va(reg, signal),
+				clear_in_file, mem);
+		store_in_file(mem, saved);
+		return ret;
+	}
+	ret = gpu_reads(c, node, reg, mem->addr, mem->size,
+			rocm_checksum(mem->addr, mem->size));
+	if (!ret && rocm_gpu_fill(c, node, reg->gpu_va, mem->size, 1) !=
+	    -EACCES)
+		ret = WRONG_DATA;
+	return ret;
 }
 
 /*
@@ -780,11 +990,7 @@ TEST_F(rocm, rdonly_file)
 	ASSERT_EQ(0, rocm_register(&self->c, mem.addr, mem.size,
 				   VIRTGPU_BLOB_FLAG_USERPTR_RDONLY, &reg));
 	ASSERT_EQ(0, rocm_map(&self->c, reg, &self->node, 1));
-	EXPECT_EQ(0, gpu_reads(&self->c, self->node, reg, mem.addr, mem.size,
-			       rocm_checksum(mem.addr, mem.size)));
-	if (!no_access())
-		EXPECT_REFUSED(rocm_gpu_fill(&self->c, self->node, reg->gpu_va,
-					     mem.size, 1));
+	EXPECT_EQ(0, gpu_only_reads(&self->c, self->node, reg, &mem));
 	file = malloc(mem.size);
 	ASSERT_EQ(mem.size, pread(mem.fd, file, mem.size, 0));
 	for (i = 0; i < mem.size && file[i] == memory_byte(i, 0); i++)
@@ -811,11 +1017,51 @@ TEST_F(rocm, deregister_by_handle_close)
 	old = *reg;
 	ASSERT_EQ(0, rocm_deregister(&self->c, reg));
 	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
-	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, old.gpu_va, PAGE));
+	EXPECT_EQ(0, gpu_refuses(&self->c, self->node, old.res_id, old.gpu_va,
+				 PAGE));
 	EXPECT_REFUSED(rocm_map(&self->c, &old, &self->node, 1));
 	EXPECT_REFUSED(rocm_reg_mem(&self->c, &old, old.base, PAGE));
 	EXPECT_REFUSED(rocm_map_userptr(&self->c, &old));
 	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/*
+ * The GPU has the old pages of @reg, whose sum was @sum, and not those at @buf
+ * now. At the end of the old ones there is a signal that is 0.
+ */
+static int gpu_has_old_pages(struct rocm_client *c, uint32_t node,
+			     const struct rocm_reg *reg, const uint8_t *buf,
+			     size_t size, uint64_t sum)
+{
+	struct probe *p;
+	uint8_t *done;
+	uint64_t va;
+	int ret;
+
+	if (has_access(c, node)) {
+		ret = gpu_reads(c, node, reg, buf, size, sum);
+		if (!ret)
+			ret = rocm_gpu_fill(c, node, reg->gpu_va, size, 0xff);
+		/* What it was, for the next time. */
+		if (!ret)
+			ret = rocm_gpu_fill(c, node, reg->gpu_va, size, 0);
+		return ret;
+	}
+	p = probe(c, node);
+	if (!p)
+		return -ENODEV;
+	/* It takes 1 from whatever is in the second page. */
+	done = p->buf.addr + PROBE_SIGNAL;
+	va = rocm_gpu_va(reg, buf + size - ROCM_SIGNAL_SIZE);
+	rocm_signal_init(done, 1);
+	ret = rocm_queue_barrier(&p->q, &va, 1, rocm_gpu_va(reg, buf + PAGE));
+	if (!ret)
+		ret = rocm_queue_barrier(&p->q, NULL, 0,
+					 p->buf.handle + PROBE_SIGNAL);
+	if (ret)
+		return ret;
+	rocm_queue_ring(&p->q);
+	return rocm_signal_wait(done, 0, ANSWER_MS);
 }
 
 /*
@@ -825,31 +1071,28 @@ TEST_F(rocm, deregister_by_handle_close)
  */
 TEST_F(rocm, free_without_deregister)
 {
-	size_t size = 8 * PAGE, i;
+	size_t size = 8 * PAGE;
 	uint8_t *buf = pages(size);
 	struct rocm_reg *reg, *again;
-	uint64_t old;
 
-	fill(buf, size, 11);
-	old = rocm_checksum(buf, size);
+	/* In a signal's place, nowhere to tell it. */
+	memset(buf, 0, size);
+	buf[5] = 11;
 	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, size, &reg));
 	ASSERT_EQ(0, munmap(buf, size));
 	ASSERT_EQ(buf, mmap(buf, size, PROT_READ | PROT_WRITE, MAP_PRIVATE |
 			    MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0));
+	memset(buf, 0x77, size);
 
-	EXPECT_EQ(0, gpu_reads(&self->c, self->node, reg, buf, size, old));
+	EXPECT_EQ(0, gpu_has_old_pages(&self->c, self->node, reg, buf, size,
+				       6 * 11));
 	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, size,
 				      &again));
 	EXPECT_EQ(reg, again);
 	EXPECT_EQ(self->pinned + 8, memory_pinned());
-	EXPECT_EQ(0, gpu_reads(&self->c, self->node, again, buf, size, old));
-	if (!no_access()) {
-		EXPECT_EQ(0, rocm_gpu_fill(&self->c, self->node, reg->gpu_va,
-					   size, 0xff));
-	}
-	for (i = 0; i < size && !buf[i]; i++)
-		;
-	EXPECT_EQ(size, i);
+	EXPECT_EQ(0, gpu_has_old_pages(&self->c, self->node, again, buf, size,
+				       0));
+	EXPECT_TRUE(is_filled(buf, size, 0x77));
 
 	EXPECT_EQ(0, rocm_deregister(&self->c, again));
 	EXPECT_EQ(self->pinned + 8, memory_pinned());
@@ -1048,10 +1291,582 @@ TEST_F(rocm, memory_of_another_context_is_unknown)
 	EXPECT_REFUSED(rocm_map(&other, &copy, &self->node, 1));
 	EXPECT_REFUSED(rocm_reg_mem(&other, &copy, copy.handle, PAGE));
 	EXPECT_REFUSED(rocm_map_userptr(&other, &copy));
-	EXPECT_EQ(0, gpu_refuses(&other, self->node, reg->gpu_va, PAGE));
+	EXPECT_EQ(0, gpu_refuses(&other, self->node, reg->res_id, reg->gpu_va,
+				 PAGE));
 	EXPECT_EQ(0, usable(&other, self->node));
 	rocm_close(&other);
 	EXPECT_EQ(0, shared(&self->c, self->node, reg, buf, PAGE, 14));
+}
+
+/*
+ * Queues and events
+ */
+
+#define RING		PAGE
+#define RING_PACKETS	(int)(RING / ROCM_AQL_SIZE)
+#define QUEUE_PAGES	2		/* indices, and a ring behind them */
+
+static int make_queue(struct rocm_client *c, uint32_t node,
+		      const struct rocm_reg *reg, uint8_t *mem,
+		      struct rocm_queue *q)
+{
+	memset(mem, 0, QUEUE_PAGES * PAGE);
+	return rocm_queue_create(c, node, reg, mem + PAGE, RING,
+				 (uint64_t *)mem, q);
+}
+
+static uint8_t *signal_at(uint8_t *signals, int i)
+{
+	return signals + i * ROCM_SIGNAL_SIZE;
+}
+
+static void init_signals(uint8_t *signals, int nr)
+{
+	int i;
+
+	for (i = 0; i < nr; i++)
+		rocm_signal_init(signal_at(signals, i), 1);
+}
+
+/* What is done has all before it done; the last is looked at first. */
+static bool in_order(uint8_t *signals, int nr)
+{
+	while (nr && rocm_signal_value(signal_at(signals, nr - 1)))
+		nr--;
+	while (nr && !rocm_signal_value(signal_at(signals, nr - 1)))
+		nr--;
+	return !nr;
+}
+
+/* A packet, when there is room for it, and the doorbell. */
+static int put_packet(struct rocm_queue *q, const uint64_t *deps,
+		      unsigned int nr_deps, uint64_t completion)
+{
+	int ret, ms;
+
+	for (ms = 0; ms < ANSWER_MS; ms++) {
+		ret = rocm_queue_barrier(q, deps, nr_deps, completion);
+		if (ret != -EAGAIN)
+			break;
+		sleep_ms(1);
+	}
+	if (!ret)
+		rocm_queue_ring(q);
+	return ret;
+}
+
+TEST_F(rocm, packets_are_done_in_order)
+{
+	const int nr = 1000;
+	uint8_t *mem = pages((QUEUE_PAGES + 16) * PAGE);
+	uint8_t *signals = mem + QUEUE_PAGES * PAGE;
+	struct rocm_reg *reg;
+	struct rocm_queue q;
+	int i;
+
+	init_signals(signals, nr);
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, mem,
+				      (QUEUE_PAGES + 16) * PAGE, &reg));
+	ASSERT_EQ(0, make_queue(&self->c, self->node, reg, mem, &q));
+	for (i = 0; i < nr; i++) {
+		ASSERT_EQ(0, put_packet(&q, NULL, 0,
+					rocm_gpu_va(reg, signal_at(signals,
+								   i)))) {
+			TH_LOG("packet %d", i);
+		}
+		if (i % 50 == 0)
+			EXPECT_TRUE(in_order(signals, nr));
+	}
+	EXPECT_EQ(0, rocm_signal_wait(signal_at(signals, nr - 1), 0,
+				      ANSWER_MS));
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(0, rocm_signal_value(signal_at(signals, i))) {
+			TH_LOG("packet %d", i);
+		}
+	EXPECT_EQ(nr, rocm_queue_done(&q));
+
+	/* By one doorbell for all that fit, and without a signal. */
+	for (i = 0; i < RING_PACKETS; i++)
+		ASSERT_EQ(0, rocm_queue_barrier(&q, NULL, 0, 0));
+	rocm_queue_ring(&q);
+	for (i = 0; i < ANSWER_MS &&
+	     rocm_queue_done(&q) < (uint64_t)nr + RING_PACKETS; i++)
+		sleep_ms(1);
+	EXPECT_EQ(nr + RING_PACKETS, rocm_queue_done(&q));
+	EXPECT_EQ(0, rocm_queue_close(&self->c, &q));
+	EXPECT_EQ(0, rocm_get32(self->c.shmem, ROCM_ASYNC_ERROR));
+}
+
+TEST_F(rocm, queue_in_memory_of_the_host)
+{
+	struct rocm_queue q;
+	struct rocm_buf buf;
+	struct rocm_reg reg;
+	uint8_t *signal;
+	int i;
+
+	ASSERT_EQ(0, rocm_alloc(&self->c, self->node, ROCM_FLAG_NONPAGED |
+				ROCM_FLAG_HOST_ACCESS, 4 * PAGE, &buf));
+	reg = rocm_buf_reg(&buf);
+	/* Not before the GPU has it. */
+	EXPECT_EQ(-EFAULT, make_queue(&self->c, self->node, &reg, buf.addr,
+				      &q));
+	ASSERT_EQ(0, rocm_buf_command(&self->c, ROCM_MEMORY_MAP_MEM_TO_GPU,
+				      &buf));
+	ASSERT_EQ(0, make_queue(&self->c, self->node, &reg, buf.addr, &q));
+	signal = buf.addr + 3 * PAGE;
+	for (i = 0; i < 100; i++) {
+		rocm_signal_init(signal, 2);
+		ASSERT_EQ(0, put_packet(&q, NULL, 0, rocm_gpu_va(&reg,
+								 signal)));
+		ASSERT_EQ(0, rocm_signal_wait(signal, 1, ANSWER_MS));
+	}
+	EXPECT_EQ(0, rocm_queue_close(&self->c, &q));
+	EXPECT_EQ(0, rocm_free(&self->c, &buf));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* Two that wait for each other's packets, twenty times. */
+TEST_F(rocm, two_queues)
+{
+	const int nr = 20;
+	size_t size = (2 * QUEUE_PAGES + 2) * PAGE;
+	uint8_t *mem = pages(size), *a = mem + 2 * QUEUE_PAGES * PAGE;
+	uint8_t *b = a + PAGE;
+	struct rocm_queue one, two;
+	struct rocm_reg *reg;
+	uint64_t dep;
+	int i;
+
+	init_signals(a, nr + 1);
+	init_signals(b, nr);
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, mem, size, &reg));
+	ASSERT_EQ(0, make_queue(&self->c, self->node, reg, mem, &one));
+	ASSERT_EQ(0, make_queue(&self->c, self->node, reg,
+				mem + QUEUE_PAGES * PAGE, &two));
+	EXPECT_NE(one.id, two.id);
+	EXPECT_NE(one.doorbell, two.doorbell);
+	for (i = 0; i < nr; i++) {
+		dep = rocm_gpu_va(reg, signal_at(b, i));
+		ASSERT_EQ(0, put_packet(&two, &dep, 1,
+					rocm_gpu_va(reg, signal_at(a, i + 1))));
+		dep = rocm_gpu_va(reg, signal_at(a, i));
+		ASSERT_EQ(0, put_packet(&one, &dep, 1,
+					rocm_gpu_va(reg, signal_at(b, i))));
+	}
+	sleep_ms(QUIET_MS);
+	EXPECT_EQ(1, rocm_signal_value(signal_at(b, 0)));
+	EXPECT_EQ(0, rocm_queue_done(&one));
+	EXPECT_EQ(0, rocm_queue_done(&two));
+	rocm_signal_init(signal_at(a, 0), 0);
+	EXPECT_EQ(0, rocm_signal_wait(signal_at(a, nr), 0, ANSWER_MS));
+	EXPECT_TRUE(in_order(a, nr + 1));
+	EXPECT_TRUE(in_order(b, nr));
+
+	/* One goes, the other stays. */
+	EXPECT_EQ(0, rocm_queue_close(&self->c, &one));
+	rocm_signal_init(a, 1);
+	ASSERT_EQ(0, put_packet(&two, NULL, 0, rocm_gpu_va(reg, a)));
+	EXPECT_EQ(0, rocm_signal_wait(a, 0, ANSWER_MS));
+	EXPECT_EQ(0, rocm_queue_close(&self->c, &two));
+}
+
+/* A queue whose packets wait for what never comes. */
+static int make_stuck_queue(struct rocm_client *c, uint32_t node,
+			    const struct rocm_reg *reg, uint8_t *mem,
+			    struct rocm_queue *q)
+{
+	uint8_t *signals = mem + QUEUE_PAGES * PAGE;
+	uint64_t dep = rocm_gpu_va(reg, signals);
+	int ret, i;
+
+	init_signals(signals, 2);
+	ret = make_queue(c, node, reg, mem, q);
+	for (i = 0; i < 10 && !ret; i++)
+		ret = put_packet(q, &dep, 1,
+				 rocm_gpu_va(reg, signal_at(signals, 1)));
+	return ret;
+}
+
+#define STUCK_PAGES	(QUEUE_PAGES + 1)
+
+/*
+ * Closed, and the host has heard of it, which the kernel does not wait for: it
+ * no longer tells what is wrong with an update.
+ */
+static int close_queue(struct rocm_client *c, struct rocm_queue *q)
+{
+	int ret = rocm_queue_close(c, q), ms;
+
+	for (ms = 0; !ret && ms < RELEASE_MS; ms++) {
+		ret = rocm_queue_update(c, q, 101);
+		if (ret != -EINVAL)
+			break;
+		ret = 0;
+		sleep_ms(1);
+	}
+	return ret == -ENOENT ? 0 : ret ? ret : -ETIME;
+}
+
+TEST_F(rocm, queue_closed_with_packets_pending)
+{
+	uint8_t *mem = pages(STUCK_PAGES * PAGE);
+	uint8_t *signals = mem + QUEUE_PAGES * PAGE;
+	struct rocm_queue q;
+	struct rocm_reg *reg;
+	int i;
+
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, mem,
+				      STUCK_PAGES * PAGE, &reg));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, make_stuck_queue(&self->c, self->node, reg, mem,
+					      &q));
+		ASSERT_EQ(0, close_queue(&self->c, &q));
+		/* Nobody is there to see it, or to hear the doorbell. */
+		rocm_signal_init(signals, 0);
+		rocm_queue_ring(&q);
+		ASSERT_EQ(0, nop(&self->c));
+		sleep_ms(QUIET_MS);
+		EXPECT_EQ(1, rocm_signal_value(signal_at(signals, 1)));
+		EXPECT_EQ(0, rocm_queue_done(&q));
+	}
+	EXPECT_EQ(0, rocm_deregister(&self->c, reg));
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+TEST_F(rocm, queue_destroyed_by_a_command)
+{
+	uint8_t *mem = pages(STUCK_PAGES * PAGE);
+	struct rocm_queue q, unknown;
+	struct rocm_reg *reg;
+
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, mem,
+				      STUCK_PAGES * PAGE, &reg));
+	ASSERT_EQ(0, make_stuck_queue(&self->c, self->node, reg, mem, &q));
+	unknown = q;
+	unknown.res_id = reg->res_id;
+	EXPECT_REFUSED(rocm_queue_destroy(&self->c, &unknown));
+	unknown.res_id = INT32_MAX;
+	EXPECT_REFUSED(rocm_queue_destroy(&self->c, &unknown));
+	EXPECT_EQ(0, rocm_queue_destroy(&self->c, &q));
+	EXPECT_REFUSED(rocm_queue_destroy(&self->c, &q));
+	rocm_queue_ring(&q);
+	EXPECT_EQ(0, close_queue(&self->c, &q));
+	EXPECT_REFUSED(rocm_queue_destroy(&self->c, &q));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/*
+ * A packet whose signal is not to be written, or nowhere, ends its queue. What a
+ * GPU does then is its own affair: this is sim's.
+ */
+TEST_F(rocm, packets_without_access)
+{
+	uint8_t *mem = pages(STUCK_PAGES * PAGE);
+	uint8_t *signal = mem + QUEUE_PAGES * PAGE;
+	struct rocm_queue q, again;
+	struct rocm_reg *reg, *file;
+	struct memory rdonly;
+	uint64_t nowhere[3];
+	size_t i;
+
+	if (!has_access(&self->c, self->node))
+		SKIP(return, "a GPU may take the context with it");
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, mem,
+				      STUCK_PAGES * PAGE, &reg));
+	ASSERT_EQ(0, memory_get(MEMORY_TMPFS_RDONLY, &rdonly));
+	ASSERT_EQ(0, rocm_register(&self->c, rdonly.addr, rdonly.size,
+				   VIRTGPU_BLOB_FLAG_USERPTR_RDONLY, &file));
+	ASSERT_EQ(0, rocm_map(&self->c, file, &self->node, 1));
+
+	nowhere[0] = file->gpu_va;
+	nowhere[1] = (uintptr_t)signal;
+	nowhere[2] = UINT64_MAX - 63;
+	for (i = 0; i < ARRAY_SIZE(nowhere); i++) {
+		ASSERT_EQ(0, make_queue(&self->c, self->node, reg, mem, &q));
+		rocm_signal_init(signal, 1);
+		ASSERT_EQ(0, put_packet(&q, NULL, 0, nowhere[i]));
+		ASSERT_EQ(0, put_packet(&q, NULL, 0, rocm_gpu_va(reg, signal)));
+		ASSERT_EQ(0, nop(&self->c));
+		sleep_ms(QUIET_MS);
+		EXPECT_EQ(1, rocm_signal_value(signal));
+		EXPECT_EQ(EIO, rocm_get32(self->c.shmem, ROCM_ASYNC_ERROR));
+		ASSERT_EQ(0, rocm_queue_close(&self->c, &q));
+	}
+	for (i = 0; i < rdonly.size &&
+	     rdonly.addr[i] == memory_byte(i, 0); i++)
+		;
+	EXPECT_EQ(rdonly.size, i);
+
+	/* The next one is none the worse. */
+	ASSERT_EQ(0, make_queue(&self->c, self->node, reg, mem, &again));
+	ASSERT_EQ(0, put_packet(&again, NULL, 0, rocm_gpu_va(reg, signal)));
+	EXPECT_EQ(0, rocm_signal_wait(signal, 0, ANSWER_MS));
+	EXPECT_EQ(0, rocm_queue_close(&self->c, &again));
+}
+
+/* What the GPU reads packets from is deregistered: the queue goes first. */
+TEST_F(rocm, memory_of_a_queue_is_deregistered)
+{
+	uint8_t *mem = pages(STUCK_PAGES * PAGE);
+	struct rocm_queue q;
+	struct rocm_reg *reg;
+
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, mem,
+				      STUCK_PAGES * PAGE, &reg));
+	ASSERT_EQ(0, make_stuck_queue(&self->c, self->node, reg, mem, &q));
+	EXPECT_EQ(0, rocm_deregister(&self->c, reg));
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+	rocm_queue_ring(&q);
+	EXPECT_EQ(0, usable(&self->c, self->node));
+	EXPECT_EQ(0, rocm_queue_close(&self->c, &q));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+TEST_F(rocm, killed_with_a_queue)
+{
+	atomic_int *ready = shared_word();
+	struct rocm_client c = { 0 };
+	struct rocm_reg *reg;
+	struct rocm_queue q;
+	int status, ms;
+	uint32_t node;
+	uint8_t *mem;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		rocm_forget(&self->c);
+		mem = pages(STUCK_PAGES * PAGE);
+		if (start(&c, variant->gen, &node) ||
+		    register_and_map(&c, node, mem, STUCK_PAGES * PAGE, &reg) ||
+		    make_stuck_queue(&c, node, reg, mem, &q))
+			_exit(1);
+		atomic_store(ready, 1);
+		for (;;)
+			rocm_queue_ring(&q);
+	}
+	for (ms = 0; !atomic_load(ready) && ms < ANSWER_MS; ms += 10) {
+		ASSERT_EQ(0, waitpid(pid, &status, WNOHANG));
+		sleep_ms(10);
+	}
+	EXPECT_EQ(self->pinned + STUCK_PAGES, memory_pinned());
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(self->pinned, memory_wait_pinned(self->pinned, RELEASE_MS));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* Whatever is stored, and wherever: a doorbell that nobody has is no harm. */
+TEST_F(rocm, doorbells)
+{
+	uint8_t *mem = pages((QUEUE_PAGES + 1) * PAGE);
+	uint8_t *signal = mem + QUEUE_PAGES * PAGE;
+	struct rocm_client other = { 0 };
+	struct rocm_reg *reg, *beside;
+	struct rocm_queue q, theirs;
+	uint8_t *buf = pages((QUEUE_PAGES + 1) * PAGE);
+	size_t i;
+
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, mem,
+				      (QUEUE_PAGES + 1) * PAGE, &reg));
+	ASSERT_EQ(0, make_queue(&self->c, self->node, reg, mem, &q));
+	for (i = 0; i < ROCM_DOORBELLS_SIZE; i += 8) {
+		*(volatile uint64_t *)(self->c.doorbells + i) = i % 16 ? i :
+								UINT64_MAX;
+		EXPECT_EQ(0, *(volatile uint64_t *)(self->c.doorbells + i));
+	}
+	for (i = 0; i < 64; i += 4)
+		*(volatile uint32_t *)(self->c.doorbells + i) = UINT32_MAX;
+	for (i = 0; i < 16; i++)
+		*(volatile uint8_t *)(self->c.doorbells + i) = 1;
+	ASSERT_EQ(0, nop(&self->c));
+	EXPECT_EQ(0, rocm_queue_done(&q));
+
+	/* Another context has its own. */
+	ASSERT_EQ(0, rocm_open(&other, variant->gen));
+	other.timeout_ms = ANSWER_MS;
+	ASSERT_EQ(0, rocm_open_kfd(&other));
+	ASSERT_EQ(0, register_and_map(&other, self->node, buf,
+				      (QUEUE_PAGES + 1) * PAGE, &beside));
+	ASSERT_EQ(0, make_queue(&other, self->node, beside, buf, &theirs));
+	rocm_signal_init(signal, 1);
+	rocm_signal_init(buf + QUEUE_PAGES * PAGE, 1);
+	ASSERT_EQ(0, rocm_queue_barrier(&q, NULL, 0,
+					rocm_gpu_va(reg, signal)));
+	ASSERT_EQ(0, put_packet(&theirs, NULL, 0,
+				rocm_gpu_va(beside, buf + QUEUE_PAGES * PAGE)));
+	EXPECT_EQ(0, rocm_signal_wait(buf + QUEUE_PAGES * PAGE, 0, ANSWER_MS));
+	EXPECT_EQ(1, rocm_signal_value(signal));
+	rocm_queue_ring(&q);
+	EXPECT_EQ(0, rocm_signal_wait(signal, 0, ANSWER_MS));
+	rocm_close(&other);
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+TEST_F(rocm, queues_that_are_refused)
+{
+	uint8_t *mem = pages((QUEUE_PAGES + 1) * PAGE), *unmapped = pages(PAGE);
+	struct rocm_reg *reg, *file, *none;
+	struct rocm_queue_args good, args;
+	struct memory rdonly;
+	struct rocm_rsp rsp;
+	struct rocm_queue q;
+
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, mem,
+				      (QUEUE_PAGES + 1) * PAGE, &reg));
+	ASSERT_EQ(0, rocm_register(&self->c, unmapped, PAGE, 0, &none));
+	ASSERT_EQ(0, memory_get(MEMORY_TMPFS_RDONLY, &rdonly));
+	ASSERT_EQ(0, rocm_register(&self->c, rdonly.addr, rdonly.size,
+				   VIRTGPU_BLOB_FLAG_USERPTR_RDONLY, &file));
+	ASSERT_EQ(0, rocm_map(&self->c, file, &self->node, 1));
+
+#define EXPECT_QUEUE(ret_, change_) \
+do { \
+	args = rocm_queue_args(&self->c, self->node, reg, mem + PAGE, RING, \
+			       mem); \
+	change_; \
+	EXPECT_EQ(ret_, rocm_queue_command(&self->c, &args, &rsp)) { \
+		TH_LOG("%s", #change_); \
+	} \
+} while (0)
+	EXPECT_QUEUE(-ENOENT, args.doorbells_blob_id = 0);
+	EXPECT_QUEUE(-EINVAL, args.node = 0);
+	EXPECT_QUEUE(-EINVAL, args.node = 99);
+	EXPECT_QUEUE(-EINVAL, args.node = UINT32_MAX);
+	EXPECT_QUEUE(-EOPNOTSUPP, args.type = 1);
+	EXPECT_QUEUE(-EINVAL, args.percent = 101);
+	EXPECT_QUEUE(-EINVAL, args.percent = UINT32_MAX);
+	EXPECT_QUEUE(-EINVAL, args.priority = 4);
+	EXPECT_QUEUE(-EINVAL, args.priority = -4);
+	EXPECT_QUEUE(-EINVAL, args.priority = 1LL << 32);
+	EXPECT_QUEUE(-EINVAL, args.size = 0);
+	EXPECT_QUEUE(-EINVAL, args.size = ROCM_AQL_SIZE);
+	EXPECT_QUEUE(-EINVAL, args.size = 3 * 1024);
+	EXPECT_QUEUE(-EINVAL, args.size = 1ULL << 63);
+	EXPECT_QUEUE(-EFAULT, args.size = 4 * PAGE);
+	EXPECT_QUEUE(-EINVAL, args.ring += 8);
+	EXPECT_QUEUE(-EINVAL, args.wptr += 4);
+	EXPECT_QUEUE(-EINVAL, args.rptr += 1);
+	/* Not mapped, by nobody or not yet. */
+	EXPECT_QUEUE(-EFAULT, args.ring = 0);
+	EXPECT_QUEUE(-EFAULT, args.ring = (uintptr_t)mem);
+	EXPECT_QUEUE(-EFAULT, args.ring = -PAGE);
+	EXPECT_QUEUE(-EFAULT, args.wptr = (uintptr_t)mem);
+	EXPECT_QUEUE(-EFAULT, args.rptr = -8);
+	EXPECT_QUEUE(-EFAULT, args.ring = none->handle;
+		     args.ring_res_id = none->res_id);
+	EXPECT_QUEUE(-EFAULT, args.wptr = none->handle;
+		     args.rptr = none->handle + 8;
+		     args.ptr_res_id = none->res_id);
+	/* Not to be written. */
+	EXPECT_QUEUE(-EACCES, args.ring = file->gpu_va;
+		     args.ring_res_id = file->res_id);
+	EXPECT_QUEUE(-EACCES, args.wptr = file->gpu_va;
+		     args.rptr = file->gpu_va + 8;
+		     args.ptr_res_id = file->res_id);
+	/* Of another resource. */
+	EXPECT_QUEUE(-EINVAL, args.ring_res_id = none->res_id);
+	EXPECT_QUEUE(-EINVAL, args.ring_res_id = 0);
+	EXPECT_QUEUE(-EINVAL, args.ptr_res_id = INT32_MAX);
+	EXPECT_QUEUE(-EINVAL, args.rptr = file->gpu_va);
+	/* Blobs that nobody can make. */
+	EXPECT_QUEUE(-EINVAL, args.blob_id = 0);
+	EXPECT_QUEUE(-EINVAL, args.blob_id = 1ULL << 32);
+	EXPECT_QUEUE(-EINVAL, args.doorbells_blob_id = 1ULL << 32);
+	EXPECT_QUEUE(-EEXIST, args.doorbells_blob_id = args.blob_id);
+
+	/* Nothing of this is in the way of one that is good, */
+	good = rocm_queue_args(&self->c, self->node, reg, mem + PAGE, RING,
+			       mem);
+	ASSERT_EQ(0, make_queue(&self->c, self->node, reg, mem, &q));
+	/* after which there are doorbells. */
+	EXPECT_QUEUE(-EEXIST, args.doorbells_blob_id = good.blob_id);
+	rocm_signal_init(mem + QUEUE_PAGES * PAGE, 1);
+	ASSERT_EQ(0, put_packet(&q, NULL, 0,
+				rocm_gpu_va(reg, mem + QUEUE_PAGES * PAGE)));
+	EXPECT_EQ(0, rocm_signal_wait(mem + QUEUE_PAGES * PAGE, 0, ANSWER_MS));
+	EXPECT_EQ(0, rocm_queue_close(&self->c, &q));
+}
+
+/* There is an end to them, and what is closed counts no more. */
+TEST_F(rocm, too_many_queues)
+{
+	const int enough = 2000;
+	uint8_t *mem = pages(QUEUE_PAGES * PAGE);
+	struct rocm_queue q[enough];
+	struct rocm_reg *reg;
+	int nr, ret = 0, i;
+
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, mem,
+				      QUEUE_PAGES * PAGE, &reg));
+	for (nr = 0; nr < enough; nr++) {
+		ret = make_queue(&self->c, self->node, reg, mem, &q[nr]);
+		if (ret)
+			break;
+	}
+	EXPECT_EQ(-E2BIG, ret);
+	/* Those of a GPU's runtime, at least: eight to compute, some to copy. */
+	ASSERT_LE(16, nr);
+	EXPECT_EQ(0, rocm_queue_close(&self->c, &q[3]));
+	ASSERT_EQ(0, make_queue(&self->c, self->node, reg, mem, &q[3]));
+	EXPECT_EQ(-E2BIG, make_queue(&self->c, self->node, reg, mem,
+				     &q[nr]));
+	for (i = 0; i < nr; i++)
+		EXPECT_EQ(0, rocm_queue_close(&self->c, &q[i]));
+	EXPECT_EQ(0, usable(&self->c, self->node));
+}
+
+/* Made and unmade; who waits for one is told that this is not to be had. */
+TEST_F(rocm, events)
+{
+	struct rocm_rsp rsp = { 0 };
+	uint32_t one, two;
+
+	ASSERT_EQ(0, rocm_event_create(&self->c, self->node, &one));
+	ASSERT_EQ(0, rocm_event_create(&self->c, self->node, &two));
+	EXPECT_NE(0, one);
+	EXPECT_NE(0, two);
+	EXPECT_NE(one, two);
+	EXPECT_EQ(0, rocm_event_command(&self->c, ROCM_EVENT_SET, one));
+	EXPECT_EQ(0, rocm_event_command(&self->c, ROCM_EVENT_QUERY_STATE,
+					one));
+	EXPECT_EQ(0, rocm_event_command(&self->c, ROCM_EVENT_RESET, one));
+	EXPECT_REFUSED(rocm_event(&self->c, ROCM_EVENT_WAIT_ON_MULTI, one,
+				  &rsp));
+	EXPECT_EQ(0, rocm_event_command(&self->c, ROCM_EVENT_DESTROY, one));
+	EXPECT_REFUSED(rocm_event_command(&self->c, ROCM_EVENT_SET, one));
+	EXPECT_REFUSED(rocm_event_command(&self->c, ROCM_EVENT_DESTROY, one));
+	EXPECT_REFUSED(rocm_event_command(&self->c, ROCM_EVENT_SET, 0));
+	EXPECT_REFUSED(rocm_event_command(&self->c, ROCM_EVENT_SET,
+					  UINT32_MAX));
+	EXPECT_EQ(0, rocm_event_command(&self->c, ROCM_EVENT_SET, two));
+	EXPECT_EQ(0, rocm_event_command(&self->c, ROCM_EVENT_DESTROY, two));
+}
+
+/*
+ * A packet's signals in memory of the program: what a GPU does that has nothing
+ * to be asked by. In the first page, the last, and between.
+ */
+TEST_F(rocm, signals_inside_memory)
+{
+	uint8_t *buf = pages(40 * PAGE), *copy = malloc(40 * PAGE);
+	struct rocm_reg *reg;
+
+	fill(buf, 40 * PAGE, 17);
+	memcpy(copy, buf, 40 * PAGE);
+	ASSERT_EQ(0, register_and_map(&self->c, self->node, buf, 40 * PAGE,
+				      &reg));
+	EXPECT_EQ(0, gpu_probes(&self->c, self->node, reg, buf, 40 * PAGE,
+				gpu_decrements));
+	EXPECT_EQ(0, gpu_probes(&self->c, self->node, reg, buf, 40 * PAGE,
+				gpu_waits_for));
+	EXPECT_EQ(0, gpu_probes(&self->c, self->node, reg, buf + 7 * PAGE + 5,
+				1, gpu_decrements));
+	EXPECT_EQ(0, memcmp(buf, copy, 40 * PAGE));
+	free(copy);
 }
 
 /*
@@ -1520,11 +2335,7 @@ TEST_F(rocm, session)
 	ASSERT_EQ(0, rocm_register(c, mem.addr, mem.size,
 				   VIRTGPU_BLOB_FLAG_USERPTR_RDONLY, &file));
 	ASSERT_EQ(0, rocm_map(c, file, &self->node, 1));
-	EXPECT_EQ(0, gpu_reads(c, self->node, file, mem.addr, mem.size,
-			       rocm_checksum(mem.addr, mem.size)));
-	if (!no_access())
-		EXPECT_EQ(-EACCES, rocm_gpu_fill(c, self->node, file->gpu_va,
-						 mem.size, 1));
+	EXPECT_EQ(0, gpu_only_reads(c, self->node, file, &mem));
 
 	/* What is refused. */
 	unknown = *reg;

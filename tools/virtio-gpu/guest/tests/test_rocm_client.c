@@ -711,6 +711,10 @@ static void queues_of_each_generation(void **state)
 		assert_int_equal(rocm_get32(dev.req, 124), 1);
 		assert_int_equal(rocm_get64(dev.req, 16), other.id);
 		assert_int_equal(rocm_get32(dev.req, 120), other.res_id);
+		assert_int_equal(rocm_queue_update(c, &q, 101), 0);
+		assert_int_equal(rocm_get32(dev.req, 124), 2);
+		assert_int_equal(rocm_get32(dev.req, 24), 101);
+		assert_int_equal(rocm_get32(dev.req, 120), q.res_id);
 		dev.nr_closed = 0;
 		assert_int_equal(rocm_queue_close(c, &q), 0);
 		assert_int_equal(dev.nr_closed, 1);
