@@ -258,8 +258,9 @@ struct vcs_thunk_ops {
 	void (*deregister)(struct vcs_thunk *t, void *addr);
 
 	/*
-	 * Let nodes access a registered range, all of it. They add up. The GPU
-	 * has it at @gpu_addr; without SVM that may not be @addr.
+	 * Let nodes access a registered range, all of it. They add up; after an
+	 * error they are those of before. The GPU has it at @gpu_addr; without
+	 * SVM that may not be @addr.
 	 */
 	int (*map_to_nodes)(struct vcs_thunk *t, void *addr,
 			    const uint32_t *nodes, uint32_t nr_nodes,

@@ -62,12 +62,16 @@ struct node {
  * @size: bytes
  * @rdonly: the GPU must not write
  * @nodes: that it is mapped to, a bit each
+ * @gpu_addr: where they have it
+ * @userptr: they do not have it by SVM
  */
 struct range {
 	uint64_t addr;
 	uint64_t size;
 	bool rdonly;
 	uint64_t nodes;
+	uint64_t gpu_addr;
+	bool userptr;
 };
 
 _Static_assert(VCS_THUNK_MAX_NODES <= 64, "a bit for each node");
@@ -430,14 +434,20 @@ static void hsakmt_deregister(struct vcs_thunk *t, void *addr)
 	if (ret)
 		vcs_err("cannot deregister memory: %s, unmapping it from the process",
 			strerror(-ret));
+	/*
+	 * With SVM the GPU can write again from here on, until the range is
+	 * unmapped from the process: what was writable is the guest's own.
+	 */
 	protect(r, false);
 	tdelete(r, &h->ranges, compare);
 	free(r);
 }
 
 /*
- * Without SVM the library takes the nodes of a call as all that there are, and
- * unmaps from others: so each call has all of them.
+ * With SVM a call has all nodes, those that have the range already among them.
+ * Without, the library gives what it calls a userptr to all GPUs at once, counts
+ * how often it is asked to, and wants to be asked as often to undo it: so it is
+ * asked once.
  */
 static int hsakmt_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
 		      uint32_t nr_nodes, uint64_t *gpu_addr)
@@ -460,38 +470,36 @@ static int hsakmt_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
 			return -EINVAL;
 		nodes |= 1ULL << ids[i];
 	}
+	if (nodes == r->nodes || (r->nodes && r->userptr))
+		goto out;
 	for (i = 0; i < h->sys.num_nodes; i++)
 		if (nodes & (1ULL << i))
 			list[n++] = i;
-	if (!n) {
-		*gpu_addr = r->addr;
-		return 0;
-	}
 	ret = vcs_hsakmt_error(h->lib.MapMemoryToGPUNodes(addr, r->size,
 							  &alternate, flags, n,
 							  list));
 	if (ret) {
 		/*
-		 * It may be mapped to some. They have nothing then, nor those
-		 * that had it; with SVM this is not so until the range is
-		 * unmapped from the process, as with everything else.
+		 * It may be mapped to some. With SVM that ends when the range is
+		 * unmapped from the process, as with everything else; who had it
+		 * before has it still.
 		 */
-		h->lib.UnmapMemoryToGPU(addr);
-		r->nodes = 0;
+		if (!r->nodes)
+			h->lib.UnmapMemoryToGPU(addr);
 		return ret;
 	}
-	r->nodes = nodes;
-	/*
-	 * Another address means that it is not by SVM, which the library tries
-	 * first and gives up when it fails. KFD does not give such GPUs what
-	 * cannot be written, and nor do we.
-	 */
-	if (r->rdonly && alternate && alternate != r->addr) {
+	/* Also with SVM: the library tries that first and gives up if it fails. */
+	r->userptr = !h->svm || (alternate && alternate != r->addr);
+	r->gpu_addr = alternate ? alternate : r->addr;
+	/* KFD does not give such GPUs what cannot be written, and nor do we. */
+	if (r->rdonly && r->userptr) {
 		h->lib.UnmapMemoryToGPU(addr);
 		r->nodes = 0;
 		return -EOPNOTSUPP;
 	}
-	*gpu_addr = alternate ? alternate : r->addr;
+out:
+	r->nodes = nodes;
+	*gpu_addr = nodes ? r->gpu_addr : r->addr;
 	return 0;
 }
 

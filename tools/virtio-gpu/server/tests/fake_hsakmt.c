@@ -126,6 +126,12 @@ static struct queue {
 	struct vcs_thunk_queue params;
 } queues[MAX_QUEUES];
 
+/* What is mapped without SVM, and how often: each time has to be undone. */
+static struct mapped {
+	void *addr;
+	unsigned int times;
+} mapped[64];
+
 __attribute__((constructor)) static void set_up(void)
 {
 	const char *name = getenv("FAKE_HSAKMT_RELEASE");
@@ -312,6 +318,7 @@ API HSAKMT_STATUS hsaKmtCloseKFD(void)
 	sim->ops->close(sim);
 	sim = NULL;
 	has_system = false;
+	memset(mapped, 0, sizeof(mapped));
 	if (doorbells)
 		munmap(doorbells, MAX_QUEUES * sizeof(*doorbells));
 	doorbells = NULL;
@@ -685,11 +692,28 @@ API HSAKMT_STATUS hsaKmtRegisterMemoryWithFlags(void *addr, HSAuint64 size,
 	return status;
 }
 
+static struct mapped *find_mapped(void *addr)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(mapped) / sizeof(mapped[0]); i++)
+		if (mapped[i].times && mapped[i].addr == addr)
+			return &mapped[i];
+	for (i = 0; i < sizeof(mapped) / sizeof(mapped[0]); i++)
+		if (!mapped[i].times) {
+			mapped[i].addr = addr;
+			return &mapped[i];
+		}
+	abort();
+}
+
+/* What is mapped stays, which is not told; and so does its registration. */
 API HSAKMT_STATUS hsaKmtDeregisterMemory(void *addr)
 {
 	ENTER("DeregisterMemory", " %p", addr);
 	pthread_mutex_lock(&lock);
-	sim->ops->deregister(sim, addr);
+	if (uses_svm || !find_mapped(addr)->times)
+		sim->ops->deregister(sim, addr);
 	pthread_mutex_unlock(&lock);
 	return HSAKMT_STATUS_SUCCESS;
 }
@@ -716,6 +740,8 @@ API HSAKMT_STATUS hsaKmtMapMemoryToGPUNodes(void *addr, HSAuint64 size,
 		ids[i] = to_node(nodes[i]);
 	pthread_mutex_lock(&lock);
 	ret = sim->ops->map_to_nodes(sim, addr, ids, (uint32_t)i, &gpu_addr);
+	if (!ret && !uses_svm)
+		find_mapped(addr)->times++;
 	pthread_mutex_unlock(&lock);
 	if (ret)
 		return to_status(ret);
@@ -730,8 +756,14 @@ API HSAKMT_STATUS hsaKmtUnmapMemoryToGPU(void *addr)
 
 	ENTER("UnmapMemoryToGPU", " %p", addr);
 	if (!uses_svm) {
+		struct mapped *m;
+
 		pthread_mutex_lock(&lock);
-		ret = sim->ops->unmap(sim, addr);
+		m = find_mapped(addr);
+		if (!m->times)
+			ret = -EINVAL;
+		else if (!--m->times)
+			ret = sim->ops->unmap(sim, addr);
 		pthread_mutex_unlock(&lock);
 	}
 	return to_status(ret);

@@ -758,6 +758,14 @@ static void test_memory_without_svm(void **state)
 	assert_int_equal(ops->register_memory(t, mem, PAGE, false), 0);
 	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
 	assert_int_equal(addr, (uintptr_t)mem + 0x100000);
+	/* However often: once is enough to take it away, and all that was. */
+	addr = 0;
+	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
+	assert_int_equal(addr, (uintptr_t)mem + 0x100000);
+	assert_int_equal(ops->unmap(t, mem), 0);
+	ops->deregister(t, mem);
+	assert_int_equal(ops->register_memory(t, mem, PAGE, false), 0);
+	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
 	assert_int_equal(ops->unmap(t, mem), 0);
 	ops->deregister(t, mem);
 	close_thunk(t);
@@ -813,6 +821,7 @@ static void test_memory_read_only(void **state)
 	assert_int_equal(t->ops->register_memory(t, mem, PAGE, false), 0);
 	assert_int_equal(t->ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
 	assert_int_equal(addr, (uintptr_t)mem + 0x10000);
+	assert_int_equal(t->ops->unmap(t, mem), 0);
 	t->ops->deregister(t, mem);
 	assert_int_equal(t->ops->register_memory(t, mem, PAGE, true), 0);
 	assert_int_equal(t->ops->map_to_nodes(t, mem, &gpu, 1, &addr),
@@ -833,7 +842,7 @@ static void test_memory_read_only(void **state)
 static void test_memory_calls_that_fail(void **state)
 {
 	struct vcs_thunk *t = fake("SVM=0 FAIL=RegisterMemoryWithFlags=6,"
-				   "MapMemoryToGPUNodes:2=13,UnmapMemoryToGPU:2,"
+				   "MapMemoryToGPUNodes=13,UnmapMemoryToGPU:2,"
 				   "DeregisterMemory");
 	const struct vcs_thunk_ops *ops = t->ops;
 	uint8_t *mem = map_pages(1);
@@ -844,8 +853,7 @@ static void test_memory_calls_that_fail(void **state)
 	(void)state;
 	assert_int_equal(ops->register_memory(t, mem, PAGE, false), -ENOMEM);
 	assert_int_equal(ops->register_memory(t, mem, PAGE, false), 0);
-	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), 0);
-	/* The second time; it is unmapped, which is the first time of that. */
+	/* It is unmapped, which is the first time of that. */
 	assert_int_equal(ops->map_to_nodes(t, mem, &gpu, 1, &addr), -ENOSPC);
 	/* Nothing to do: no call. */
 	assert_int_equal(ops->unmap(t, mem), 0);
@@ -1123,11 +1131,18 @@ static void log_end(struct log *log)
 	log->text[len] = '\0';
 }
 
-/* Nodes add up: the library would take away what a call does not name. */
+/* Nodes add up, and those that have it are named again. */
 static void test_nodes_add_up(void **state)
 {
-	static const uint32_t order[] = { 3, 1, 3, 2 };
-	static const unsigned int count[] = { 1, 2, 2, 3 };
+	static const struct {
+		uint32_t node;
+		int error;
+		int calls;	/* with so many nodes, or 0 */
+	} cases[] = {
+		{ 3, 0, 1 }, { 1, 0, 2 }, { 3, 0, 0 },
+		/* Those of before have it still. */
+		{ 2, -EIO, 3 }, { 1, 0, 0 }, { 2, 0, 3 }, { 2, 0, 0 },
+	};
 	static struct log log;
 	uint8_t *mem = map_pages(1);
 	char line[128], *at;
@@ -1137,32 +1152,34 @@ static void test_nodes_add_up(void **state)
 
 	(void)state;
 	log_begin(&log);
-	t = fake("LOG=1 NODES=4 FAIL=MapMemoryToGPUNodes:5");
+	t = fake("LOG=1 NODES=4 FAIL=MapMemoryToGPUNodes:3");
 	assert_int_equal(t->ops->register_memory(t, mem, PAGE, false), 0);
-	for (i = 0; i < NR(order); i++)
-		assert_int_equal(t->ops->map_to_nodes(t, mem, &order[i], 1,
-						      &addr), 0);
-	/* After an error they are none. */
-	assert_int_equal(t->ops->map_to_nodes(t, mem, order, 1, &addr), -EIO);
-	assert_int_equal(t->ops->map_to_nodes(t, mem, order, 1, &addr), 0);
+	for (i = 0; i < NR(cases); i++) {
+		addr = 0;
+		assert_int_equal(t->ops->map_to_nodes(t, mem, &cases[i].node, 1,
+						      &addr), cases[i].error);
+		assert_int_equal(addr, cases[i].error ? 0 : (uintptr_t)mem);
+	}
 	assert_int_equal(t->ops->unmap(t, mem), 0);
-	assert_int_equal(t->ops->map_to_nodes(t, mem, order, 2, &addr), 0);
+	assert_int_equal(t->ops->map_to_nodes(t, mem, &cases[0].node, 1, &addr),
+			 0);
 	close_thunk(t);
 	log_end(&log);
 
 	at = log.text;
-	for (i = 0; i < NR(order); i++) {
-		snprintf(line, sizeof(line), "Nodes %p %d 0 %u\n", (void *)mem,
-			 PAGE, count[i]);
-		at = strstr(at, line);
-		assert_non_null(at++);
+	for (i = 0; i <= NR(cases); i++) {
+		int calls = i < NR(cases) ? cases[i].calls : 1;
+
+		if (!calls)
+			continue;
+		at = strstr(at, "MapMemoryToGPUNodes ");
+		assert_non_null(at);
+		snprintf(line, sizeof(line), "MapMemoryToGPUNodes %p %d 0 %d\n",
+			 (void *)mem, PAGE, calls);
+		assert_memory_equal(at, line, strlen(line));
+		at++;
 	}
-	for (i = 0; i < 3; i++) {
-		snprintf(line, sizeof(line), "Nodes %p %d 0 %d\n", (void *)mem,
-			 PAGE, i == 0 ? 3 : i == 1 ? 1 : 2);
-		at = strstr(at, line);
-		assert_non_null(at++);
-	}
+	assert_null(strstr(at, "MapMemoryToGPUNodes "));
 	munmap(mem, PAGE);
 }
 
@@ -1264,5 +1281,5 @@ int main(void)
 		cmocka_unit_test(test_order_of_calls),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests_name("hsakmt", tests, NULL, NULL);
 }
