@@ -781,7 +781,7 @@ static int read_topology(struct hsakmt *h, char *why, size_t size)
 	};
 	if (h->sys.num_nodes > VCS_THUNK_MAX_NODES)
 		return vcs_explain(why, size, -E2BIG,
-			       "this system has %u nodes, and %u are possible; leave GPUs out with ROCR_VISIBLE_DEVICES",
+			       "this system has %u nodes, and %u are possible",
 			       h->sys.num_nodes, VCS_THUNK_MAX_NODES);
 	/* As the library reads it. */
 	h->svm = h->lib.uses_svm && (!use_svm || strcmp(use_svm, "0"));
