@@ -74,8 +74,9 @@ static void sleep_ms(int ms)
 #define PROBE_RING	PAGE		/* behind a page of indices and a signal */
 #define PROBE_SIGNAL	256
 
-/* In which nothing may happen that must not. */
+/* In which nothing may happen that must not; of probes there are many. */
 #define QUIET_MS	20
+#define PROBE_QUIET_MS	5
 
 struct probe {
 	const struct rocm_client *c;
@@ -166,7 +167,7 @@ static int gpu_waits(struct rocm_client *c, uint32_t node, uint64_t va,
 	if (ret)
 		return ret;
 	rocm_queue_ring(&p->q);
-	if (!rocm_signal_wait(done, 0, QUIET_MS))
+	if (!rocm_signal_wait(done, 0, PROBE_QUIET_MS))
 		ret = WRONG_DATA;
 	clear(arg);
 	return ret ? ret : rocm_signal_wait(done, 0, ANSWER_MS);
@@ -194,7 +195,7 @@ static int gpu_waits_for(struct rocm_client *c, uint32_t node, uint8_t *signal,
  * In the pages of @size bytes at @addr: at the start of the first, of the last,
  * and of some between, and at the end.
  */
-#define PROBED_PAGES	8
+#define PROBED_PAGES	4
 
 static int gpu_probes(struct rocm_client *c, uint32_t node,
 		      const struct rocm_reg *reg, const void *addr, size_t size,
@@ -1791,7 +1792,10 @@ do { \
 	EXPECT_EQ(0, rocm_queue_close(&self->c, &q));
 }
 
-/* There is an end to them, and what is closed counts no more. */
+/*
+ * There is an end to them, of the context's or of the GPU's, and what is closed
+ * counts no more.
+ */
 TEST_F(rocm, too_many_queues)
 {
 	const int enough = 2000;
@@ -1807,13 +1811,14 @@ TEST_F(rocm, too_many_queues)
 		if (ret)
 			break;
 	}
-	EXPECT_EQ(-E2BIG, ret);
+	EXPECT_TRUE(ret == -E2BIG || ret == -ENOSPC) {
+		TH_LOG("%d after %d", ret, nr);
+	}
 	/* Those of a GPU's runtime, at least: eight to compute, some to copy. */
 	ASSERT_LE(16, nr);
-	EXPECT_EQ(0, rocm_queue_close(&self->c, &q[3]));
+	EXPECT_EQ(0, close_queue(&self->c, &q[3]));
 	ASSERT_EQ(0, make_queue(&self->c, self->node, reg, mem, &q[3]));
-	EXPECT_EQ(-E2BIG, make_queue(&self->c, self->node, reg, mem,
-				     &q[nr]));
+	EXPECT_EQ(ret, make_queue(&self->c, self->node, reg, mem, &q[nr]));
 	for (i = 0; i < nr; i++)
 		EXPECT_EQ(0, rocm_queue_close(&self->c, &q[i]));
 	EXPECT_EQ(0, usable(&self->c, self->node));
