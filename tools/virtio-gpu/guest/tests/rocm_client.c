@@ -892,13 +892,19 @@ int rocm_event_create(struct rocm_client *c, uint32_t node, uint32_t *id)
 	rocm_put64(req.bytes, ROCM_EVENT_BLOB_ID, ++c->blob_id);
 	ret = rocm_call(c, ROCM_EVENT, &req, &rsp);
 	*id = rocm_get32(rsp.bytes, ROCM_EVENT_RSP_ID);
+	if (!ret)
+		rocm_transcript_know(c->transcript, c->seqno,
+				     ROCM_EVENT_RSP_ID, *id, 1);
 	return ret;
 }
 
 int rocm_event_command(struct rocm_client *c, enum rocm_event type,
 		       uint32_t id)
 {
-	struct rocm_req req = { .size = ROCM_EVENT_SIZE };
+	struct rocm_req req = {
+		.size = ROCM_EVENT_SIZE,
+		.host_va = ROCM_EVENT_ID,
+	};
 	struct rocm_rsp rsp = { 0 };
 
 	rocm_put32(req.bytes, ROCM_EVENT_ID, id);
@@ -926,6 +932,9 @@ int rocm_queue_command(struct rocm_client *c,
 	rocm_put32(req.bytes, ROCM_QUEUE_RES_ID, args->ptr_res_id);
 	rocm_put32(req.bytes, ROCM_QUEUE_MEM_RES, args->ring_res_id);
 	rsp->capacity = 0;
+	rocm_transcript_uses(c->transcript, ROCM_QUEUE_ADDRESS, args->ring);
+	rocm_transcript_uses(c->transcript, ROCM_QUEUE_WPTR, args->wptr);
+	rocm_transcript_uses(c->transcript, ROCM_QUEUE_RPTR, args->rptr);
 	return rocm_call(c, ROCM_QUEUE, &req, rsp);
 }
 
@@ -952,7 +961,7 @@ struct rocm_queue_args rocm_queue_args(struct rocm_client *c, uint32_t node,
 /* Where the clients have it: at the address that the host has, too. */
 static int map_doorbells(struct rocm_client *c, uint64_t blob_id, uint64_t va)
 {
-	uint32_t bo_handle, res_id;
+	uint32_t bo_handle;
 	void *addr;
 
 	if (va < c->vm_start || va % PAGE ||
@@ -961,10 +970,13 @@ static int map_doorbells(struct rocm_client *c, uint64_t blob_id, uint64_t va)
 	/* Without a range of its own the client is beside one that has it. */
 	addr = map_blob(c, blob_id, ROCM_DOORBELLS_SIZE,
 			c->reserved ? (void *)(uintptr_t)va : NULL, &bo_handle,
-			&res_id);
+			&c->doorbells_res_id);
 	if (addr == MAP_FAILED)
 		return -errno;
 	c->doorbells = addr;
+	rocm_transcript_line(c->transcript, "blob %u %u %llu",
+			     c->doorbells_res_id, ROCM_DOORBELLS_SIZE,
+			     (unsigned long long)blob_id);
 	return 0;
 }
 
@@ -992,6 +1004,9 @@ int rocm_queue_create(struct rocm_client *c, uint32_t node,
 		.wptr = &ptrs[0],
 		.rptr = &ptrs[1],
 		.id = rocm_get64(rsp.bytes, ROCM_QUEUE_RSP_ID),
+		.c = c,
+		.mem_base = reg->base,
+		.mem_res_id = reg->res_id,
 	};
 	offset = rocm_get64(rsp.bytes, ROCM_QUEUE_RSP_OFFSET);
 	if (!q->id || offset % 8 || offset > ROCM_DOORBELLS_SIZE - 8)
@@ -1002,6 +1017,9 @@ int rocm_queue_create(struct rocm_client *c, uint32_t node,
 		return ret;
 	q->bo_handle = blob.bo_handle;
 	q->res_id = blob.res_handle;
+	rocm_transcript_line(c->transcript, "blob %u %llu %llu", q->res_id,
+			     (unsigned long long)args.size,
+			     (unsigned long long)args.blob_id);
 	if (!c->doorbells)
 		ret = map_doorbells(c, args.doorbells_blob_id,
 				    rocm_get64(rsp.bytes,
@@ -1057,9 +1075,11 @@ static void store(void *at, uint64_t value)
 int rocm_queue_barrier(struct rocm_queue *q, const uint64_t *deps,
 		       unsigned int nr_deps, uint64_t completion)
 {
+	struct rocm_transcript *t = q->c->transcript;
 	uint64_t index = load(q->wptr);
-	uint8_t *packet;
+	uint8_t *packet, said[ROCM_AQL_SIZE];
 	unsigned int i;
+	uint64_t header;
 
 	if (nr_deps > ROCM_AQL_NR_DEPS)
 		return -EINVAL;
@@ -1067,20 +1087,39 @@ int rocm_queue_barrier(struct rocm_queue *q, const uint64_t *deps,
 		return -EAGAIN;
 	packet = q->ring + index % q->nr_packets * ROCM_AQL_SIZE;
 	memset(packet + 8, 0, ROCM_AQL_SIZE - 8);
-	for (i = 0; i < nr_deps; i++)
+	for (i = 0; i < nr_deps; i++) {
 		rocm_put64(packet, ROCM_AQL_DEP_SIGNAL + 8 * i, deps[i]);
+		rocm_transcript_uses(t, ROCM_AQL_DEP_SIGNAL + 8 * i, deps[i]);
+	}
 	rocm_put64(packet, ROCM_AQL_COMPLETION, completion);
+	rocm_transcript_uses(t, ROCM_AQL_COMPLETION, completion);
 	/* The header is what makes it a packet. */
-	store(packet, ROCM_AQL_BARRIER_AND | ROCM_AQL_BARRIER |
-	      ROCM_AQL_SYSTEM_FENCES);
+	header = ROCM_AQL_BARRIER_AND | ROCM_AQL_BARRIER |
+		 ROCM_AQL_SYSTEM_FENCES;
+	memcpy(said, packet, sizeof(said));
+	rocm_put64(said, 0, header);
+	rocm_transcript_memory(t, q->mem_res_id,
+			       (uintptr_t)packet - q->mem_base, said,
+			       sizeof(said));
+	store(packet, header);
 	store(q->wptr, index + 1);
+	rocm_put64(said, 0, index + 1);
+	rocm_transcript_memory(t, q->mem_res_id,
+			       (uintptr_t)q->wptr - q->mem_base, said, 8);
 	return 0;
 }
 
 /* By the index of the last packet, as HSA has it. */
 void rocm_queue_ring(struct rocm_queue *q)
 {
-	store(q->doorbell, load(q->wptr) - 1);
+	uint64_t last = load(q->wptr) - 1;
+
+	rocm_transcript_line(q->c->transcript, "doorbell %u %u %llu",
+			     q->c->doorbells_res_id,
+			     (unsigned int)((uint8_t *)q->doorbell -
+					    q->c->doorbells),
+			     (unsigned long long)last);
+	store(q->doorbell, last);
 }
 
 uint64_t rocm_queue_done(const struct rocm_queue *q)

@@ -329,6 +329,9 @@ struct rocm_queue_args {
  * @bo_handle: GEM handle of the blob that it is
  * @res_id: its resource
  * @doorbell: its register
+ * @c: whose it is
+ * @mem_base: where the memory begins that all of it is in
+ * @mem_res_id: resource of that
  */
 struct rocm_queue {
 	uint8_t *ring;
@@ -339,6 +342,9 @@ struct rocm_queue {
 	uint32_t bo_handle;
 	uint32_t res_id;
 	uint64_t *doorbell;
+	struct rocm_client *c;
+	uintptr_t mem_base;
+	uint32_t mem_res_id;
 };
 
 struct rocm_transcript;
@@ -362,6 +368,7 @@ struct rocm_transcript;
  * @reserved: it is
  * @regs: registrations
  * @doorbells: their blob, NULL before there is a queue
+ * @doorbells_res_id: its resource
  * @transcript: NULL when none is wanted
  */
 struct rocm_client {
@@ -382,6 +389,7 @@ struct rocm_client {
 	bool reserved;
 	LIST_HEAD(, rocm_reg) regs;
 	uint8_t *doorbells;
+	uint32_t doorbells_res_id;
 	struct rocm_transcript *transcript;
 };
 

@@ -42,8 +42,11 @@ static const struct mask {
 	{ ROCM_MEMORY, ROCM_MEMORY_AVAIL, 8, 16 },
 	{ ROCM_MEMORY, ROCM_MEMORY_MAP_MEM_TO_GPU, 8, 16 },
 	{ ROCM_MEMORY, ROCM_MEMORY_MAP_USERPTR, 8, 20 },
-	{ ROCM_EVENT, UINT32_MAX, 8, UINT32_MAX },
-	{ ROCM_QUEUE, UINT32_MAX, 8, UINT32_MAX },
+	{ ROCM_EVENT, ROCM_EVENT_CREATE, 8, 12 },
+	{ ROCM_EVENT, ROCM_EVENT_CREATE, 56, 64 },
+	{ ROCM_QUEUE, ROCM_QUEUE_CREATE, 8, 16 },
+	{ ROCM_QUEUE, ROCM_QUEUE_CREATE, 48, 56 },
+	{ ROCM_QUEUE, ROCM_QUEUE_CREATE, 88, 96 },
 	{ ROCM_SIM_ACCESS, UINT32_MAX, 8, 16 },
 };
 
@@ -136,22 +139,29 @@ void rocm_transcript_uses(struct rocm_transcript *t, uint32_t off,
 	}
 }
 
-static bool masked(const struct mask *mask, uint32_t off)
+static bool masked(uint32_t cmd, uint32_t type, uint32_t off)
 {
-	return mask && off >= mask->first && off < mask->end;
+	size_t i;
+
+	for (i = 0; i < sizeof(masks) / sizeof(masks[0]); i++)
+		if (masks[i].cmd == cmd && masks[i].type == type &&
+		    off >= masks[i].first && off < masks[i].end)
+			return true;
+	return false;
 }
 
+/* Those of the answer to @cmd and @type, or of what is no answer: 0. */
 static void put_bytes(struct rocm_transcript *t, const char *what,
-		      const uint8_t *bytes, uint32_t size,
-		      const struct mask *mask)
+		      const uint8_t *bytes, uint32_t size, uint32_t cmd,
+		      uint32_t type)
 {
 	uint32_t i, end = size;
 
-	while (end && !bytes[end - 1] && !masked(mask, end - 1))
+	while (end && !bytes[end - 1] && !masked(cmd, type, end - 1))
 		end--;
 	fprintf(t->out, end ? "%s %u " : "%s %u", what, size);
 	for (i = 0; i < end; i++) {
-		if (masked(mask, i))
+		if (masked(cmd, type, i))
 			fputs("..", t->out);
 		else
 			fprintf(t->out, "%02x", bytes[i]);
@@ -163,7 +173,19 @@ void rocm_transcript_req(struct rocm_transcript *t, const void *req,
 			 uint32_t size)
 {
 	if (t)
-		put_bytes(t, "req", req, size, NULL);
+		put_bytes(t, "req", req, size, 0, 0);
+}
+
+void rocm_transcript_memory(struct rocm_transcript *t, uint32_t res_id,
+			    uint64_t off, const void *bytes, uint32_t size)
+{
+	char what[64];
+
+	if (!t)
+		return;
+	snprintf(what, sizeof(what), "memory %u %llu", res_id,
+		 (unsigned long long)off);
+	put_bytes(t, what, bytes, size, 0, 0);
 }
 
 static uint32_t type_of(const void *req, uint32_t size)
@@ -173,6 +195,12 @@ static uint32_t type_of(const void *req, uint32_t size)
 	switch (rocm_get32(req, ROCM_REQ_CMD)) {
 	case ROCM_QUERY:
 		off = ROCM_QUERY_TYPE;
+		break;
+	case ROCM_EVENT:
+		off = ROCM_EVENT_TYPE;
+		break;
+	case ROCM_QUEUE:
+		off = ROCM_QUEUE_TYPE;
 		break;
 	case ROCM_MEMORY:
 		off = size < rocm_layouts[ROCM_2026].mem_size ?
@@ -186,14 +214,7 @@ static uint32_t type_of(const void *req, uint32_t size)
 void rocm_transcript_rsp(struct rocm_transcript *t, const void *req,
 			 uint32_t size, const void *rsp, uint32_t len)
 {
-	const struct mask *mask = NULL;
-	size_t i;
-
-	if (!t)
-		return;
-	for (i = 0; i < sizeof(masks) / sizeof(masks[0]); i++)
-		if (masks[i].cmd == rocm_get32(req, ROCM_REQ_CMD) &&
-		    masks[i].type == type_of(req, size))
-			mask = &masks[i];
-	put_bytes(t, "rsp", rsp, len, mask);
+	if (t)
+		put_bytes(t, "rsp", rsp, len, rocm_get32(req, ROCM_REQ_CMD),
+			  type_of(req, size));
 }

@@ -22,6 +22,10 @@
  *                             ".." is a byte that differs from run to run
  *   none                      instead: there is nowhere to look for an answer
  *   late                      instead: seqno did not get there
+ *   memory RES OFF SIZE BYTES what the program stores at OFF of the resource,
+ *                             with a var as in a request
+ *   doorbell RES OFF VALUE    64 bits that it stores to a doorbell
+ *   wait RES OFF VALUE        it goes on when there are these 64 bits
  *   end                       the context is closed
  *
  * RES is what the kernel called the resource, and what requests call it.
@@ -46,12 +50,16 @@ void rocm_transcript_line(struct rocm_transcript *t, const char *fmt, ...);
 void rocm_transcript_know(struct rocm_transcript *t, uint32_t seqno,
 			  uint32_t off, uint64_t value, uint64_t size);
 
-/* The next request has such an address at @off. */
+/* The next request, or memory, has such an address at @off. */
 void rocm_transcript_uses(struct rocm_transcript *t, uint32_t off,
 			  uint64_t value);
 
 void rocm_transcript_req(struct rocm_transcript *t, const void *req,
 			 uint32_t size);
+
+/* @size bytes at @off of the resource. */
+void rocm_transcript_memory(struct rocm_transcript *t, uint32_t res_id,
+			    uint64_t off, const void *bytes, uint32_t size);
 
 /* The answer to @req. */
 void rocm_transcript_rsp(struct rocm_transcript *t, const void *req,

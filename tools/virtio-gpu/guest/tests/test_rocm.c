@@ -21,6 +21,7 @@
 
 #include "memory.h"
 #include "rocm_client.h"
+#include "rocm_transcript.h"
 
 #define PAGE		4096UL
 #define MIB		(1UL << 20)
@@ -2296,6 +2297,68 @@ static int use_memory_of_the_host(struct rocm_client *c, uint32_t node)
 	return ret ? ret : rocm_free(c, &buf);
 }
 
+/* What the program stores, or waits for, in memory that it has registered. */
+static void say_memory(struct rocm_client *c, const struct rocm_reg *reg,
+		       const uint8_t *at, uint32_t size)
+{
+	rocm_transcript_memory(c->transcript, reg->res_id,
+			       (uintptr_t)at - reg->base, at, size);
+}
+
+static int say_wait(struct rocm_client *c, const struct rocm_reg *reg,
+		    const uint8_t *signal, int64_t value)
+{
+	rocm_transcript_line(c->transcript, "wait %u %llu %llu", reg->res_id,
+			     (unsigned long long)((uintptr_t)signal +
+						  ROCM_SIGNAL_VALUE -
+						  reg->base),
+			     (unsigned long long)value);
+	return rocm_signal_wait(signal, value, ANSWER_MS);
+}
+
+/* At the start of @mem: packets that wait, one by one and for the program. */
+static int use_a_queue(struct rocm_client *c, uint32_t node,
+		       const struct rocm_reg *reg, uint8_t *mem)
+{
+	uint8_t *signals = mem + QUEUE_PAGES * PAGE;
+	struct rocm_queue q;
+	uint64_t dep;
+	int ret, i;
+
+	memset(mem, 0, QUEUE_PAGES * PAGE);
+	say_memory(c, reg, mem, 16);
+	init_signals(signals, 4);
+	for (i = 0; i < 4; i++)
+		say_memory(c, reg, signal_at(signals, i), ROCM_SIGNAL_SIZE);
+	ret = make_queue(c, node, reg, mem, &q);
+	for (i = 0; i < 3 && !ret; i++) {
+		dep = rocm_gpu_va(reg, signal_at(signals, i));
+		ret = put_packet(&q, &dep, 1, rocm_gpu_va(reg,
+						signal_at(signals, i + 1)));
+	}
+	if (ret)
+		return ret;
+	rocm_signal_init(signals, 0);
+	say_memory(c, reg, signals, ROCM_SIGNAL_SIZE);
+	ret = say_wait(c, reg, signal_at(signals, 3), 0);
+	return ret ? ret : rocm_queue_close(c, &q);
+}
+
+static int use_an_event(struct rocm_client *c, uint32_t node)
+{
+	uint32_t id;
+	int ret;
+
+	ret = rocm_event_create(c, node, &id);
+	if (!ret)
+		ret = rocm_event_command(c, ROCM_EVENT_SET, id);
+	if (!ret)
+		ret = rocm_event_command(c, ROCM_EVENT_QUERY_STATE, id);
+	if (!ret)
+		ret = rocm_event_command(c, ROCM_EVENT_RESET, id);
+	return ret ? ret : rocm_event_command(c, ROCM_EVENT_DESTROY, id);
+}
+
 TEST_F(rocm, session)
 {
 	static const uint32_t plain[] = {
@@ -2330,6 +2393,8 @@ TEST_F(rocm, session)
 	ASSERT_EQ(0, register_and_map(c, self->node, buf, 2 * MIB, &reg));
 	ASSERT_EQ(0, rocm_register(c, buf + PAGE, MIB, 0, &inside));
 	EXPECT_EQ(0, shared(c, self->node, reg, buf, 2 * MIB, 1));
+	EXPECT_EQ(0, use_an_event(c, self->node));
+	EXPECT_EQ(0, use_a_queue(c, self->node, reg, buf));
 	ASSERT_EQ(0, register_and_map(c, self->node, buf + 2 * MIB - 5000,
 				      10000, &part));
 	EXPECT_EQ(0, shared(c, self->node, part, buf + 2 * MIB - 5000, 5000,

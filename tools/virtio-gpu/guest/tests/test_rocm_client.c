@@ -991,6 +991,51 @@ static void transcript_tells_what_was_said(void **state)
 		"end\n");
 }
 
+/* What a queue is told outside of requests. */
+static void transcript_of_a_queue(void **state)
+{
+	char path[] = "/tmp/rocm-transcript-XXXXXX", text[4096], want[512];
+	const uint64_t dep = 0x1234;
+	struct rocm_queue q;
+	struct rocm_reg reg;
+	uint32_t event;
+	ssize_t len;
+	char *at;
+	int fd;
+
+	(void)state;
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	setenv("VGPU_ROCM_TRANSCRIPT", path, 1);
+	start(ROCM_2025);
+	assert_int_equal(rocm_event_create(c, 1, &event), 0);
+	assert_int_equal(rocm_event_command(c, ROCM_EVENT_SET, event), 0);
+	assert_int_equal(create_queue(&reg, &q), 0);
+	assert_int_equal(rocm_queue_barrier(&q, &dep, 1, 0), 0);
+	rocm_queue_ring(&q);
+	stop();
+	unsetenv("VGPU_ROCM_TRANSCRIPT");
+	unlink(path);
+
+	len = read(fd, text, sizeof(text) - 1);
+	assert_true(len > 0);
+	text[len] = '\0';
+	__real_close(fd);
+	/* The event's id, where HsaEvent and the handle have it. */
+	at = strstr(text, "\nvar 16 2 8 0\n");
+	assert_non_null(at);
+	snprintf(want, sizeof(want),
+		 "blob 1002 256 %llu\nblob 1003 8192 %llu\n"
+		 "memory 1234 %llu 64 03150000000000003412\n"
+		 "memory 1234 %llu 8 01\n"
+		 "doorbell 1003 2056 0\nend\n",
+		 2ULL, 3ULL, (unsigned long long)(uintptr_t)ring,
+		 (unsigned long long)(uintptr_t)ptrs);
+	at = strstr(text, "blob ");
+	assert_non_null(at);
+	assert_string_equal(at, want);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, good_device, drop_device)
@@ -1018,6 +1063,7 @@ int main(void)
 		TEST(headerless_submissions_end_with_the_fence),
 		TEST(the_gpus_side),
 		TEST(transcript_tells_what_was_said),
+		TEST(transcript_of_a_queue),
 	};
 
 	unsetenv("VGPU_ROCM_TRANSCRIPT");

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <linux/virtio_gpu_rocm.h>
+
 #include "fuzz_rocm.h"
 #include "transcript.h"
 
@@ -91,6 +93,26 @@ static int add_var(struct seed *s, const struct transcript_line *line)
 	return add(s, STEP_VAR, line->arg[0] / 8, data, sizeof(data));
 }
 
+/* In fuzz_rocm all memory is the same. */
+static int add_memory(struct seed *s, const struct transcript_line *line)
+{
+	if (line->arg[1] % 64)
+		return -EINVAL;
+	return add(s, STEP_MEMORY, line->arg[1] / 64, line->bytes,
+		   line->arg[2]);
+}
+
+static int add_doorbell(struct seed *s, const struct transcript_line *line)
+{
+	const uint8_t data[] = {
+		(uint8_t)(line->arg[1] / 4), (uint8_t)(line->arg[1] / 1024), 1,
+	};
+
+	if (line->arg[1] % 8 || line->arg[1] >= VIRTIO_GPU_ROCM_DOORBELL_SIZE)
+		return -EINVAL;
+	return add(s, STEP_DOORBELL, line->arg[0], data, sizeof(data));
+}
+
 /* Each answer in the same place, which is smaller than a guest's. */
 static int add_submit(struct seed *s, struct transcript_line *line)
 {
@@ -141,6 +163,12 @@ int transcript_seed(FILE *f, uint64_t gen, uint8_t seed[SEED_MAX])
 			break;
 		case TRANSCRIPT_REQ:
 			ret = add_submit(&s, &line);
+			break;
+		case TRANSCRIPT_MEMORY:
+			ret = add_memory(&s, &line);
+			break;
+		case TRANSCRIPT_DOORBELL:
+			ret = add_doorbell(&s, &line);
 			break;
 		case TRANSCRIPT_END:
 			return (int)s.len;

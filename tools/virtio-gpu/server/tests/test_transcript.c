@@ -114,12 +114,13 @@ static void drop(struct resource *res)
 static void add(struct replay *r, const struct transcript_line *line)
 {
 	struct resource *res = find(r, 0);
-	uint32_t res_id = (uint32_t)line->arg[0];
+	uint32_t res_id = (uint32_t)line->arg[0], flags;
 
 	res->size = line->arg[1];
 	if (line->op == TRANSCRIPT_BLOB) {
-		assert_int_equal(map_blob(&r->ctx, res_id, line->arg[2],
-					  res->size, &res->blob), 0);
+		assert_int_equal(map_blob_flags(&r->ctx, res_id, line->arg[2],
+						res->size, &res->blob, &flags),
+				 0);
 	} else {
 		memory_create(&res->mem, res->size / page_size());
 		assert_int_equal(map_memory(&r->ctx, res_id, &res->mem,
@@ -137,8 +138,9 @@ static void add_shmem(struct replay *r, const struct transcript_line *line)
 	assert_int_equal(rocm_get32(r->shm, 4), RSP_BASE);
 }
 
-/* What earlier answers have said this time. */
-static void put_vars(struct replay *r, struct transcript_line *line)
+/* What earlier answers have said this time, in the @size bytes of the line. */
+static void put_vars(struct replay *r, struct transcript_line *line,
+		     uint64_t size)
 {
 	unsigned int i;
 	uint64_t value;
@@ -146,7 +148,7 @@ static void put_vars(struct replay *r, struct transcript_line *line)
 	for (i = 0; i < r->nr_vars; i++) {
 		const uint64_t *var = r->vars[i];
 
-		assert_in_range(var[0], 0, line->arg[0] - sizeof(value));
+		assert_in_range(var[0], 0, size - sizeof(value));
 		assert_in_range(var[1], 0, MAX_ANSWERS - 1);
 		assert_in_range(var[2], 0, KEPT - sizeof(value));
 		value = rocm_get64(r->answers[var[1]], var[2]) + var[3];
@@ -155,9 +157,35 @@ static void put_vars(struct replay *r, struct transcript_line *line)
 	r->nr_vars = 0;
 }
 
+/* All of @size bytes of the resource at @off, which are in one page. */
+static uint8_t *memory_at(struct replay *r, const struct transcript_line *line,
+			  uint64_t size)
+{
+	const uint64_t off = line->arg[1], in_page = off % page_size();
+	struct resource *res = find(r, line->arg[0]);
+
+	assert_in_range(size, 1, page_size() - in_page);
+	assert_in_range(off + size, size, res->size);
+	return res->blob ? res->blob + off :
+	       memory_page(&res->mem, off / page_size()) + in_page;
+}
+
+static void wait_for(struct replay *r, const struct transcript_line *line)
+{
+	const uint64_t *at = (void *)memory_at(r, line, sizeof(*at));
+	int ms;
+
+	for (ms = 0; ms < TIMEOUT_MS; ms++) {
+		if (__atomic_load_n(at, __ATOMIC_ACQUIRE) == line->arg[2])
+			return;
+		usleep(1000);
+	}
+	fail_msg("what is waited for does not come");
+}
+
 static void request_again(struct replay *r, struct transcript_line *line)
 {
-	put_vars(r, line);
+	put_vars(r, line, line->arg[0]);
 	/* The client's submission may end within the header. */
 	r->seqno = line->arg[0] < 16 ? 0 : rocm_get32(line->bytes, 8);
 	assert_in_range(r->seqno, 0, MAX_ANSWERS - 1);
@@ -237,6 +265,18 @@ static void step(struct server *s, struct replay *r,
 		check_answer(r, line, nr);
 		break;
 	case TRANSCRIPT_NONE:
+		break;
+	case TRANSCRIPT_MEMORY:
+		put_vars(r, line, line->arg[2]);
+		memcpy(memory_at(r, line, line->arg[2]), line->bytes,
+		       line->arg[2]);
+		break;
+	case TRANSCRIPT_DOORBELL:
+		send_doorbell(&r->ctx, (uint32_t)line->arg[0],
+			      (uint32_t)line->arg[1], line->arg[2]);
+		break;
+	case TRANSCRIPT_WAIT:
+		wait_for(r, line);
 		break;
 	case TRANSCRIPT_END:
 		end(r);
@@ -337,6 +377,10 @@ static void lines_are_read(void **state)
 	assert_int_equal(line.arg[3], UINT64_MAX);
 	assert_int_equal(parse("none\n", &line), 1);
 	assert_int_equal(line.op, TRANSCRIPT_NONE);
+	assert_int_equal(parse("memory 3 64 2 0a\n", &line), 1);
+	assert_int_equal(line.op, TRANSCRIPT_MEMORY);
+	assert_int_equal(line.arg[1], 64);
+	assert_memory_equal(line.bytes, "\x0a\0", 2);
 	assert_int_equal(parse("rsp 0 \n", &line), 1);
 	assert_true(transcript_same(&line, "", 0));
 
@@ -357,6 +401,7 @@ static void bad_lines_are_refused(void **state)
 		"close 1 2\n", "close 18446744073709551616\n", "none 1\n",
 		"req 1 0\n", "req 1 0102\n", "req 1 0g\n", "req 1 ..\n",
 		"req 1 01 02\n", "req 8193 \n", "rsp 2 01.\n",
+		"memory 1 0 1 0102\n", "memory 1 0 8193\n", "wait 1 2\n",
 	};
 	static struct transcript_line line;
 	size_t i;
@@ -399,6 +444,14 @@ static void seeds_of_bad_transcripts(void **state)
 	assert_int_equal(seed_of("context 2026\nblob 1 4096 256\nend\n"),
 			 -EINVAL);
 	assert_int_equal(seed_of("context 2026\nvar 8 1 8 0\nend\n"), -EINVAL);
+	assert_int_equal(seed_of("context 2026\nmemory 1 8 8 01\nend\n"),
+			 -EINVAL);
+	assert_int_equal(seed_of("context 2026\nmemory 1 16384 8 01\nend\n"),
+			 -EINVAL);
+	assert_int_equal(seed_of("context 2026\ndoorbell 1 2 8\nend\n"),
+			 -EINVAL);
+	assert_int_equal(seed_of("context 2026\ndoorbell 1 8192 8\nend\n"),
+			 -EINVAL);
 	/* Two of half of it, with their headers. */
 	assert_int_equal(seed_of("context 2026\nreq 8192 \nreq 8184 \nend\n"),
 			 SEED_MAX);

@@ -21,6 +21,9 @@ static const struct {
 	[TRANSCRIPT_RSP] = { "rsp", "db" },
 	[TRANSCRIPT_NONE] = { "none", "" },
 	[TRANSCRIPT_LATE] = { "late", "" },
+	[TRANSCRIPT_MEMORY] = { "memory", "dddb" },
+	[TRANSCRIPT_DOORBELL] = { "doorbell", "ddd" },
+	[TRANSCRIPT_WAIT] = { "wait", "ddd" },
 	[TRANSCRIPT_END] = { "end", "" },
 };
 
@@ -33,16 +36,17 @@ static int hex(char c)
 }
 
 /* Two characters a byte; what is not there is 0. */
-static int read_bytes(const char *text, struct transcript_line *line)
+static int read_bytes(const char *text, uint64_t size,
+		      struct transcript_line *line)
 {
 	size_t i;
 
-	if (line->arg[0] > TRANSCRIPT_MAX)
+	if (size > TRANSCRIPT_MAX)
 		return -EINVAL;
 	for (i = 0; text[2 * i]; i++) {
 		int high = hex(text[2 * i]), low = hex(text[2 * i + 1]);
 
-		if (i == line->arg[0])
+		if (i == size)
 			return -EINVAL;
 		if (line->op == TRANSCRIPT_RSP && !strncmp(text + 2 * i, "..", 2))
 			line->varies[i] = true;
@@ -63,7 +67,8 @@ static int read_args(char **rest, struct transcript_line *line)
 	for (i = 0; args[i]; i++) {
 		word = strsep(rest, " ");
 		if (args[i] == 'b')
-			return read_bytes(word ? word : "", line) ||
+			return read_bytes(word ? word : "", line->arg[i - 1],
+					  line) ||
 			       *rest ? -EINVAL : 0;
 		if (!word || !*word)
 			return -EINVAL;

@@ -26,6 +26,9 @@ enum transcript_op {
 	TRANSCRIPT_RSP,		/* length, bytes */
 	TRANSCRIPT_NONE,
 	TRANSCRIPT_LATE,
+	TRANSCRIPT_MEMORY,	/* resource, offset, size, bytes */
+	TRANSCRIPT_DOORBELL,	/* resource, offset, value */
+	TRANSCRIPT_WAIT,	/* resource, offset, value */
 	TRANSCRIPT_END,
 	TRANSCRIPT_NR_OPS,
 };
@@ -36,7 +39,7 @@ enum transcript_op {
  * struct transcript_line - a line
  * @op: its first word
  * @arg: the numbers behind it, as above
- * @bytes: REQ, RSP: all @arg[0] of them
+ * @bytes: REQ, RSP, MEMORY: all of them
  * @varies: RSP: those that may be others
  */
 struct transcript_line {
