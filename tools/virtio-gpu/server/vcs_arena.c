@@ -39,26 +39,6 @@ void vcs_arena_destroy(struct vcs_arena *arena)
 	munmap((void *)(uintptr_t)VCS_ARENA_START, VCS_ARENA_SIZE);
 }
 
-/* Blocks that overlap are equal, so the tree has one of them. */
-static int compare(const void *pa, const void *pb)
-{
-	const struct vcs_block *a = pa, *b = pb;
-
-	if (a->addr + a->size <= b->addr)
-		return -1;
-	if (b->addr + b->size <= a->addr)
-		return 1;
-	return 0;
-}
-
-static struct vcs_block *find(const struct vcs_arena *arena,
-			      const struct vcs_block *key)
-{
-	struct vcs_block *const *found = tfind(key, &arena->blocks, compare);
-
-	return found ? *found : NULL;
-}
-
 /* From @addr on, without turning round at the end. */
 static bool find_free(const struct vcs_arena *arena, struct vcs_block *block,
 		      uint64_t addr, uint64_t align)
@@ -67,13 +47,13 @@ static bool find_free(const struct vcs_arena *arena, struct vcs_block *block,
 
 	for (;;) {
 		addr = (addr + align - 1) & ~(align - 1);
-		if (addr > ARENA_END || block->size > ARENA_END - addr)
+		if (addr > ARENA_END || block->at.size > ARENA_END - addr)
 			return false;
-		block->addr = addr;
-		other = find(arena, block);
+		block->at.addr = addr;
+		other = vcs_range_find(&arena->blocks, addr, block->at.size);
 		if (!other)
 			return true;
-		addr = other->addr + other->size;
+		addr = other->at.addr + other->at.size;
 	}
 }
 
@@ -90,13 +70,13 @@ struct vcs_block *vcs_arena_alloc(struct vcs_arena *arena, uint64_t size,
 	block = calloc(1, sizeof(*block));
 	if (!block)
 		return NULL;
-	block->size = (size + page - 1) & ~(page - 1);
+	block->at.size = (size + page - 1) & ~(page - 1);
 	if (!find_free(arena, block, arena->next, align) &&
 	    !find_free(arena, block, VCS_ARENA_START, align))
 		goto err;
-	if (!tsearch(block, &arena->blocks, compare))
+	if (!tsearch(block, &arena->blocks, vcs_range_compare))
 		goto err;
-	arena->next = block->addr + block->size;
+	arena->next = block->at.addr + block->at.size;
 	return block;
 err:
 	free(block);
@@ -105,20 +85,19 @@ err:
 
 void vcs_arena_free(struct vcs_arena *arena, struct vcs_block *block)
 {
-	tdelete(block, &arena->blocks, compare);
+	tdelete(block, &arena->blocks, vcs_range_compare);
 	free(block);
 }
 
 struct vcs_block *vcs_arena_find(const struct vcs_arena *arena, uint64_t addr,
 				 uint64_t size)
 {
-	const struct vcs_block key = { .addr = addr, .size = 1 };
 	struct vcs_block *block;
 
 	if (addr < VCS_ARENA_START || addr >= ARENA_END)
 		return NULL;
-	block = find(arena, &key);
-	if (!block || size > block->addr + block->size - addr)
+	block = vcs_range_find(&arena->blocks, addr, 1);
+	if (!block || size > block->at.addr + block->at.size - addr)
 		return NULL;
 	return block;
 }

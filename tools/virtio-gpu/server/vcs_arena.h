@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#include "vcs_range.h"
+
 /*
  * Where it is. A client maps the whole range into the guest's program, in place
  * of what is there, and takes every address outside of it for the program's own:
@@ -44,13 +46,11 @@ struct vcs_arena {
 
 /**
  * struct vcs_block - what of it is in use
- * @addr: where
- * @size: bytes
+ * @at: where
  * @owner: for who has it
  */
 struct vcs_block {
-	uint64_t addr;
-	uint64_t size;
+	struct vcs_range at;
 	void *owner;
 };
 

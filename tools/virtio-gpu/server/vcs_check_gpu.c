@@ -210,7 +210,7 @@ bool vcs_check_window(struct vcs_check_gpu *g, struct vcs_check_mem *mem,
 		       (unsigned long long)size);
 		return false;
 	}
-	ret = vcs_window_init_at(&mem->win, (void *)(uintptr_t)mem->block->addr,
+	ret = vcs_window_init_at(&mem->win, (void *)(uintptr_t)mem->block->at.addr,
 				 size, rdonly);
 	if (!ret && rdonly) {
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", mem->fd);

@@ -252,10 +252,10 @@ static enum vcs_check_result check_register(const struct vcs_check_env *env)
 		    !register_once(&g, &mem) || !register_once(&g, &mem))
 			return VCS_CHECK_FAILED;
 		print_method(&g);
-		if (mem.gpu != mem.block->addr)
+		if (mem.gpu != mem.block->at.addr)
 			printf("node %u has memory at other addresses (no SVM): 0x%llx for 0x%llx\n",
 			       g.node, (unsigned long long)mem.gpu,
-			       (unsigned long long)mem.block->addr);
+			       (unsigned long long)mem.block->at.addr);
 		vcs_check_mem_free(&g, &mem);
 		if (!vcs_check_access_end(&g))
 			return VCS_CHECK_FAILED;

@@ -68,7 +68,7 @@ struct vcs_rocm_memory *vcs_rocm_find_mapped(const struct vcs_rocm *ctx,
 	struct vcs_rocm_memory *mem = vcs_rocm_find(ctx, addr, size);
 
 	return mem && (mem->nodes & (1ULL << gpu)) &&
-	       mem->gpu_addr == mem->block->addr ? mem : NULL;
+	       mem->gpu_addr == mem->block->at.addr ? mem : NULL;
 }
 
 void vcs_rocm_revoke(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem)
@@ -91,7 +91,7 @@ void vcs_rocm_free(struct vcs_rocm *ctx, struct vcs_rocm_memory *mem)
 	if (mem->allocated) {
 		vcs_table_remove(&ctx->blobs, mem->blob.node.id);
 		ctx->nr_allocs--;
-		ctx->thunk->ops->free(ctx->thunk, mem->home, mem->block->size);
+		ctx->thunk->ops->free(ctx->thunk, mem->home, mem->block->at.size);
 	}
 	vcs_arena_free(&ctx->arena, mem->block);
 	free(mem);
@@ -252,7 +252,7 @@ static int init_window(struct vcs_context *base,
 			return info->size ? -ENOMEM : -EINVAL;
 		block = ctx->begun;
 	}
-	return vcs_window_init_at(win, (void *)(uintptr_t)block->addr,
+	return vcs_window_init_at(win, (void *)(uintptr_t)block->at.addr,
 				  info->size, info->flags & VGPU_RES_RDONLY);
 }
 
@@ -276,7 +276,7 @@ static struct vcs_rocm_blob *add_userptr(struct vcs_rocm *ctx)
 	if (!mem)
 		return NULL;
 	mem->blob.type = VCS_ROCM_MEMORY;
-	mem->blob.size = ctx->begun->size;
+	mem->blob.size = ctx->begun->at.size;
 	mem->block = ctx->begun;
 	mem->block->owner = mem;
 	ctx->begun = NULL;

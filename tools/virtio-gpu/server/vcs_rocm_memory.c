@@ -147,7 +147,7 @@ static int do_alloc(struct vcs_rocm *ctx, const struct request *req,
 	mem->block->owner = mem;
 	vcs_rocm_announce(ctx, &mem->blob, VCS_ROCM_MEMORY, req->blob_id, size);
 	ctx->nr_allocs++;
-	rsp->handle = htole64(mem->block->addr);
+	rsp->handle = htole64(mem->block->at.addr);
 	return 0;
 err:
 	free(mem);
@@ -164,7 +164,7 @@ static int do_free(struct vcs_rocm *ctx, const struct request *req)
 	ret = find(ctx, req, addr, 1, &mem);
 	if (ret)
 		return ret;
-	if (!mem->allocated || addr != mem->block->addr)
+	if (!mem->allocated || addr != mem->block->at.addr)
 		return -EINVAL;
 	if (vcs_rocm_has_queue(ctx, mem))
 		return -EBUSY;
@@ -348,8 +348,8 @@ static int do_map_userptr(struct vcs_rocm *ctx, const struct request *req,
 	ret = find_resource(ctx, req, &mem);
 	if (ret)
 		return ret;
-	rsp->handle = htole64(mem->block->addr);
-	rsp->npfns = htole32((uint32_t)(mem->block->size / 4096));
+	rsp->handle = htole64(mem->block->at.addr);
+	rsp->npfns = htole32((uint32_t)(mem->block->at.size / 4096));
 	return 0;
 }
 

@@ -324,7 +324,7 @@ static int do_create(struct vcs_rocm *ctx,
 	/* What the guest calls its blob is as good an id as any, and no pointer. */
 	rsp->queue_id = htole64(q->blob.node.id);
 	rsp->queue_handle = htole64(q->blob.node.id);
-	rsp->host_doorbell = htole64(q->bells->block->addr + offset);
+	rsp->host_doorbell = htole64(q->bells->block->at.addr + offset);
 	rsp->host_doorbell_offset = htole64(offset);
 	return 0;
 }

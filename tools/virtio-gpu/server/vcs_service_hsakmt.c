@@ -107,8 +107,8 @@ static int make_window(struct vcs_window *win, const struct vcs_block *block,
 			.offset = (PROBE_PAGES - 1 - i) * page,
 			.length = page,
 		};
-	ret = vcs_window_init_at(win, (void *)(uintptr_t)block->addr,
-				 block->size, false);
+	ret = vcs_window_init_at(win, (void *)(uintptr_t)block->at.addr,
+				 block->at.size, false);
 	if (!ret)
 		ret = vcs_window_append(win, runs, PROBE_PAGES, &fd, 1, budget);
 	return ret ? ret : vcs_window_finish(win);
@@ -175,7 +175,7 @@ static int try_memory(struct vcs_thunk *thunk, const uint32_t *gpus,
 		return vcs_explain(r->why, sizeof(r->why), ret,
 				   "the GPU's driver does not %s memory of a file, page by page: %s",
 				   what, strerror(-ret));
-	r->elsewhere = addr != block->addr;
+	r->elsewhere = addr != block->at.addr;
 	r->rdonly = !try_window(thunk, gpus, nr_gpus, &win, true, &addr, &what);
 	return 0;
 }

@@ -24,6 +24,7 @@
 #include "vcs_amdgpu.h"
 #include "vcs_hsakmt.h"
 #include "vcs_log.h"
+#include "vcs_range.h"
 #include "vcs_thunk_hsakmt.h"
 
 #define KFD		"/dev/kfd"
@@ -58,16 +59,14 @@ struct node {
 
 /**
  * struct range - what is registered
- * @addr: where, in this process
- * @size: bytes
+ * @at: where, in this process
  * @rdonly: the GPU must not write
  * @nodes: that it is mapped to, a bit each
  * @gpu_addr: where they have it
  * @userptr: they do not have it by SVM
  */
 struct range {
-	uint64_t addr;
-	uint64_t size;
+	struct vcs_range at;
 	bool rdonly;
 	uint64_t nodes;
 	uint64_t gpu_addr;
@@ -335,48 +334,20 @@ static int hsakmt_available(struct vcs_thunk *t, uint32_t node, uint64_t *bytes)
 	return 0;
 }
 
-/* Ranges that overlap are equal, so the tree has one of them. */
-static int compare(const void *pa, const void *pb)
-{
-	const struct range *a = pa, *b = pb;
-
-	if (a->addr + a->size <= b->addr)
-		return -1;
-	if (b->addr + b->size <= a->addr)
-		return 1;
-	return 0;
-}
-
-static struct range *find(const struct hsakmt *h, const struct range *key)
-{
-	struct range *const *found = tfind(key, &h->ranges, compare);
-
-	return found ? *found : NULL;
-}
-
-/* The one that begins there. */
-static struct range *find_start(const struct hsakmt *h, const void *addr)
-{
-	const struct range key = { .addr = (uintptr_t)addr, .size = 1 };
-	struct range *r = find(h, &key);
-
-	return r && r->addr == (uintptr_t)addr ? r : NULL;
-}
-
 /*
  * A range's memory stays as it is mapped where that is read-only; what is
  * writable is not for a GPU that must not write.
  */
 static int protect(const struct range *r, bool begin)
 {
-	void *addr = (void *)(uintptr_t)r->addr;
+	void *addr = (void *)(uintptr_t)r->at.addr;
 
 	if (!r->rdonly)
 		return 0;
 	if (begin)
-		return mprotect(addr, r->size, PROT_READ) ? -errno : 0;
+		return mprotect(addr, r->at.size, PROT_READ) ? -errno : 0;
 	/* Fails for what cannot be written, which is right. */
-	mprotect(addr, r->size, PROT_READ | PROT_WRITE);
+	mprotect(addr, r->at.size, PROT_READ | PROT_WRITE);
 	return 0;
 }
 
@@ -399,12 +370,12 @@ static int hsakmt_register(struct vcs_thunk *t, void *addr, uint64_t size,
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
-	r->addr = (uintptr_t)addr;
-	r->size = size;
+	r->at.addr = (uintptr_t)addr;
+	r->at.size = size;
 	r->rdonly = rdonly;
 	/* It would count up, and not mind that the ranges differ. */
-	ret = find(h, r) ? -EEXIST : 0;
-	if (!ret && !tsearch(r, &h->ranges, compare))
+	ret = vcs_range_find(&h->ranges, r->at.addr, size) ? -EEXIST : 0;
+	if (!ret && !tsearch(r, &h->ranges, vcs_range_compare))
 		ret = -ENOMEM;
 	if (ret) {
 		free(r);
@@ -416,7 +387,7 @@ static int hsakmt_register(struct vcs_thunk *t, void *addr, uint64_t size,
 								      flags));
 	if (ret) {
 		protect(r, false);
-		tdelete(r, &h->ranges, compare);
+		tdelete(r, &h->ranges, vcs_range_compare);
 		free(r);
 	}
 	return ret;
@@ -425,7 +396,7 @@ static int hsakmt_register(struct vcs_thunk *t, void *addr, uint64_t size,
 static void hsakmt_deregister(struct vcs_thunk *t, void *addr)
 {
 	struct hsakmt *h = to_hsakmt(t);
-	struct range *r = find_start(h, addr);
+	struct range *r = vcs_range_find_start(&h->ranges, addr);
 	int ret;
 
 	if (!r)
@@ -439,7 +410,7 @@ static void hsakmt_deregister(struct vcs_thunk *t, void *addr)
 	 * unmapped from the process: what was writable is the guest's own.
 	 */
 	protect(r, false);
-	tdelete(r, &h->ranges, compare);
+	tdelete(r, &h->ranges, vcs_range_compare);
 	free(r);
 }
 
@@ -461,7 +432,7 @@ static int hsakmt_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
 	uint32_t i;
 	int ret;
 
-	r = find_start(h, addr);
+	r = vcs_range_find_start(&h->ranges, addr);
 	if (!r)
 		return -EINVAL;
 	nodes = r->nodes;
@@ -475,7 +446,7 @@ static int hsakmt_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
 	for (i = 0; i < h->sys.num_nodes; i++)
 		if (nodes & (1ULL << i))
 			list[n++] = i;
-	ret = vcs_hsakmt_error(h->lib.MapMemoryToGPUNodes(addr, r->size,
+	ret = vcs_hsakmt_error(h->lib.MapMemoryToGPUNodes(addr, r->at.size,
 							  &alternate, flags, n,
 							  list));
 	if (ret) {
@@ -489,8 +460,8 @@ static int hsakmt_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
 		return ret;
 	}
 	/* Also with SVM: the library tries that first and gives up if it fails. */
-	r->userptr = !h->svm || (alternate && alternate != r->addr);
-	r->gpu_addr = alternate ? alternate : r->addr;
+	r->userptr = !h->svm || (alternate && alternate != r->at.addr);
+	r->gpu_addr = alternate ? alternate : r->at.addr;
 	/* KFD does not give such GPUs what cannot be written, and nor do we. */
 	if (r->rdonly && r->userptr) {
 		h->lib.UnmapMemoryToGPU(addr);
@@ -499,14 +470,14 @@ static int hsakmt_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
 	}
 out:
 	r->nodes = nodes;
-	*gpu_addr = nodes ? r->gpu_addr : r->addr;
+	*gpu_addr = nodes ? r->gpu_addr : r->at.addr;
 	return 0;
 }
 
 static int hsakmt_unmap(struct vcs_thunk *t, void *addr)
 {
 	struct hsakmt *h = to_hsakmt(t);
-	struct range *r = find_start(h, addr);
+	struct range *r = vcs_range_find_start(&h->ranges, addr);
 	int ret;
 
 	if (!r)

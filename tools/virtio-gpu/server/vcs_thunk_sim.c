@@ -16,6 +16,7 @@
 
 #include <linux/virtio_gpu_rocm.h>
 
+#include "vcs_range.h"
 #include "vcs_sim_aql.h"
 #include "vcs_thunk_sim.h"
 
@@ -53,14 +54,12 @@ enum {
 
 /**
  * struct range - what is registered
- * @addr: where, in this process and for the GPU
- * @size: bytes
+ * @at: where, in this process and for the GPU
  * @rdonly: the GPU must not write
  * @nodes: that it is mapped to, a bit each
  */
 struct range {
-	uint64_t addr;
-	uint64_t size;
+	struct vcs_range at;
 	bool rdonly;
 	uint32_t nodes;
 };
@@ -221,37 +220,6 @@ static const struct vcs_thunk_node nodes[NR_NODES] = {
 static struct sim *to_sim(struct vcs_thunk *t)
 {
 	return (struct sim *)t;
-}
-
-/* Ranges that overlap are equal, so each tree has one of them. */
-static int compare(const void *pa, const void *pb)
-{
-	const struct range *a = pa, *b = pb;
-
-	if (a->addr + a->size <= b->addr)
-		return -1;
-	if (b->addr + b->size <= a->addr)
-		return 1;
-	return 0;
-}
-
-static struct range *find(const struct sim *sim, uint64_t addr, uint64_t size)
-{
-	const struct range key = { .addr = addr, .size = size };
-	struct range *const *found;
-
-	if (addr + size < addr)
-		return NULL;
-	found = tfind(&key, &sim->ranges, compare);
-	return found ? *found : NULL;
-}
-
-/* The one that begins there. */
-static struct range *find_start(const struct sim *sim, const void *addr)
-{
-	struct range *r = find(sim, (uintptr_t)addr, 1);
-
-	return r && r->addr == (uintptr_t)addr ? r : NULL;
 }
 
 static void remove_queue(struct queue **slot)
@@ -449,15 +417,15 @@ static int sim_register(struct vcs_thunk *t, void *addr, uint64_t size,
 
 	if (!size || (uintptr_t)addr + size < size)
 		return -EINVAL;
-	if (find(sim, (uintptr_t)addr, size))
+	if (vcs_range_find(&sim->ranges, (uintptr_t)addr, size))
 		return -EEXIST;
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
-	r->addr = (uintptr_t)addr;
-	r->size = size;
+	r->at.addr = (uintptr_t)addr;
+	r->at.size = size;
 	r->rdonly = rdonly;
-	if (!tsearch(r, &sim->ranges, compare)) {
+	if (!tsearch(r, &sim->ranges, vcs_range_compare)) {
 		free(r);
 		return -ENOMEM;
 	}
@@ -467,18 +435,18 @@ static int sim_register(struct vcs_thunk *t, void *addr, uint64_t size,
 static void sim_deregister(struct vcs_thunk *t, void *addr)
 {
 	struct sim *sim = to_sim(t);
-	struct range *r = find_start(sim, addr);
+	struct range *r = vcs_range_find_start(&sim->ranges, addr);
 
 	if (!r)
 		return;
-	tdelete(r, &sim->ranges, compare);
+	tdelete(r, &sim->ranges, vcs_range_compare);
 	free(r);
 }
 
 static int sim_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
 		   uint32_t nr_nodes, uint64_t *gpu_addr)
 {
-	struct range *r = find_start(to_sim(t), addr);
+	struct range *r = vcs_range_find_start(&to_sim(t)->ranges, addr);
 	uint32_t i;
 
 	if (!r)
@@ -488,13 +456,13 @@ static int sim_map(struct vcs_thunk *t, void *addr, const uint32_t *ids,
 			return -EINVAL;
 	if (nr_nodes)
 		r->nodes |= 1U << NODE_GPU;
-	*gpu_addr = r->addr;
+	*gpu_addr = r->at.addr;
 	return 0;
 }
 
 static int sim_unmap(struct vcs_thunk *t, void *addr)
 {
-	struct range *r = find_start(to_sim(t), addr);
+	struct range *r = vcs_range_find_start(&to_sim(t)->ranges, addr);
 
 	if (!r)
 		return -EINVAL;
@@ -515,10 +483,10 @@ static uint64_t checksum(const uint8_t *p, uint64_t size)
 static const struct range *find_mapped(const struct sim *sim, uint32_t node,
 				       uint64_t addr, uint64_t size)
 {
-	const struct range *r = find(sim, addr, size);
+	const struct range *r = vcs_range_find(&sim->ranges, addr, size);
 
-	return r && (r->nodes & (1U << node)) && addr >= r->addr &&
-	       addr + size <= r->addr + r->size ? r : NULL;
+	return r && (r->nodes & (1U << node)) && addr >= r->at.addr &&
+	       addr + size <= r->at.addr + r->at.size ? r : NULL;
 }
 
 static int sim_access(struct vcs_thunk *t, struct vcs_thunk_access *access)

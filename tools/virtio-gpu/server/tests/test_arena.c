@@ -121,7 +121,7 @@ static void out_of_memory(void **state)
 	assert_null(vcs_arena_alloc(&arena, PAGE, 1));
 	no_node = false;
 	assert_null(vcs_arena_find(&arena, VCS_ARENA_START, 1));
-	assert_int_equal(vcs_arena_alloc(&arena, PAGE, 1)->addr,
+	assert_int_equal(vcs_arena_alloc(&arena, PAGE, 1)->at.addr,
 			 VCS_ARENA_START);
 }
 
@@ -132,10 +132,10 @@ static void blocks_are_whole_pages(void **state)
 	(void)state;
 	a = vcs_arena_alloc(&arena, 1, 1);
 	b = vcs_arena_alloc(&arena, PAGE + 1, 8);
-	assert_int_equal(a->addr, VCS_ARENA_START);
-	assert_int_equal(a->size, PAGE);
-	assert_int_equal(b->addr, VCS_ARENA_START + PAGE);
-	assert_int_equal(b->size, 2 * PAGE);
+	assert_int_equal(a->at.addr, VCS_ARENA_START);
+	assert_int_equal(a->at.size, PAGE);
+	assert_int_equal(b->at.addr, VCS_ARENA_START + PAGE);
+	assert_int_equal(b->at.size, 2 * PAGE);
 	assert_null(vcs_arena_alloc(&arena, 0, 1));
 }
 
@@ -148,7 +148,7 @@ static void blocks_are_aligned(void **state)
 		struct vcs_block *b = vcs_arena_alloc(&arena, PAGE, align);
 
 		assert_non_null(b);
-		assert_int_equal(b->addr % align, 0);
+		assert_int_equal(b->at.addr % align, 0);
 	}
 }
 
@@ -159,14 +159,14 @@ static void found_by_what_is_inside(void **state)
 	(void)state;
 	a = vcs_arena_alloc(&arena, 2 * PAGE, 1);
 	b = vcs_arena_alloc(&arena, PAGE, 1);
-	assert_ptr_equal(vcs_arena_find(&arena, a->addr, 2 * PAGE), a);
-	assert_ptr_equal(vcs_arena_find(&arena, a->addr + 5, 2 * PAGE - 5), a);
-	assert_ptr_equal(vcs_arena_find(&arena, b->addr - 1, 1), a);
-	assert_ptr_equal(vcs_arena_find(&arena, b->addr, 1), b);
+	assert_ptr_equal(vcs_arena_find(&arena, a->at.addr, 2 * PAGE), a);
+	assert_ptr_equal(vcs_arena_find(&arena, a->at.addr + 5, 2 * PAGE - 5), a);
+	assert_ptr_equal(vcs_arena_find(&arena, b->at.addr - 1, 1), a);
+	assert_ptr_equal(vcs_arena_find(&arena, b->at.addr, 1), b);
 	/* Over its end, also so far that it is in front of its begin. */
-	assert_null(vcs_arena_find(&arena, b->addr - 1, 2));
-	assert_null(vcs_arena_find(&arena, a->addr + 5, UINT64_MAX - 4));
-	assert_null(vcs_arena_find(&arena, b->addr + PAGE, 1));
+	assert_null(vcs_arena_find(&arena, b->at.addr - 1, 2));
+	assert_null(vcs_arena_find(&arena, a->at.addr + 5, UINT64_MAX - 4));
+	assert_null(vcs_arena_find(&arena, b->at.addr + PAGE, 1));
 	assert_null(vcs_arena_find(&arena, VCS_ARENA_START - 1, 1));
 	assert_null(vcs_arena_find(&arena, END - 1, 1));
 	assert_null(vcs_arena_find(&arena, END, 1));
@@ -183,20 +183,20 @@ static void addresses_come_again_late(void **state)
 
 	(void)state;
 	a = vcs_arena_alloc(&arena, TIB, 1);
-	addr = a->addr;
+	addr = a->at.addr;
 	vcs_arena_free(&arena, a);
 	b = vcs_arena_alloc(&arena, TIB, 1);
-	assert_int_equal(b->addr, addr + TIB);
+	assert_int_equal(b->at.addr, addr + TIB);
 	/* Round the end, between what is in use. */
 	c = vcs_arena_alloc(&arena, VCS_ARENA_SIZE - 2 * TIB, 1);
-	assert_int_equal(c->addr, addr + 2 * TIB);
+	assert_int_equal(c->at.addr, addr + 2 * TIB);
 	assert_null(vcs_arena_alloc(&arena, TIB + 1, 1));
 	a = vcs_arena_alloc(&arena, TIB, 1);
-	assert_int_equal(a->addr, addr);
+	assert_int_equal(a->at.addr, addr);
 	assert_null(vcs_arena_alloc(&arena, 1, 1));
 	vcs_arena_free(&arena, b);
 	b = vcs_arena_alloc(&arena, PAGE, VCS_ARENA_MAX_ALIGN);
-	assert_int_equal(b->addr, addr + TIB);
+	assert_int_equal(b->at.addr, addr + TIB);
 }
 
 static void too_large(void **state)
