@@ -81,12 +81,7 @@ bool vcs_check_open(const struct vcs_check_env *env, struct vcs_check_gpu *g)
 	memset(g, 0, sizeof(*g));
 	g->env = env;
 	g->method = VCS_CHECK_NONE;
-	/* As a worker does: the thunk finds other addresses than these. */
-	ret = vcs_arena_init(&g->arena);
-	if (ret)
-		return failed("the GPU's addresses are in use", ret);
 	ret = env->open(&g->thunk, why, sizeof(why));
-	vcs_arena_destroy(&g->arena);
 	if (ret) {
 		printf("the thunk cannot be opened: %s (%s)\n", why,
 		       vcs_check_errno(ret));

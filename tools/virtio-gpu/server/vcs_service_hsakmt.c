@@ -42,26 +42,6 @@ struct report {
 	char device[128];
 };
 
-/*
- * The thunk looks for free addresses, the arena's are fixed and the guest's
- * choice as little as ours: so they are taken until it has found others.
- */
-static int open_thunk(struct vcs_thunk **thunk, char *why, size_t size)
-{
-	struct vcs_arena arena;
-	int ret;
-
-	ret = vcs_arena_init(&arena);
-	if (ret) {
-		snprintf(why, size, "the addresses of the GPU are in use: %s",
-			 strerror(-ret));
-		return ret;
-	}
-	ret = vcs_thunk_hsakmt_open(thunk, why, size);
-	vcs_arena_destroy(&arena);
-	return ret;
-}
-
 /* The first GPU, and how many there are; which ones to @gpus. */
 static int describe(struct vcs_thunk *thunk, uint32_t *gpus, uint32_t *nr_gpus,
 		    char *device, size_t size)
@@ -190,7 +170,7 @@ static int probe_worker(int sock, int compiler, const struct vcs_config *cfg,
 	(void)compiler;
 	(void)cfg;
 	(void)stats;
-	r.status = open_thunk(&thunk, r.why, sizeof(r.why));
+	r.status = vcs_thunk_hsakmt_open(&thunk, r.why, sizeof(r.why));
 	if (!r.status) {
 		r.status = describe(thunk, gpus, &nr_gpus, r.device,
 				    sizeof(r.device));
@@ -265,7 +245,7 @@ static int worker(int sock, int compiler, const struct vcs_config *cfg,
 	int ret;
 
 	(void)compiler;
-	ret = open_thunk(&thunk, why, sizeof(why));
+	ret = vcs_thunk_hsakmt_open(&thunk, why, sizeof(why));
 	if (ret) {
 		vcs_err("%s", why);
 		return ret;

@@ -22,6 +22,7 @@
 #include <linux/virtio_gpu_rocm.h>
 
 #include "vcs_amdgpu.h"
+#include "vcs_arena.h"
 #include "vcs_hsakmt.h"
 #include "vcs_log.h"
 #include "vcs_range.h"
@@ -768,7 +769,7 @@ static int read_topology(struct hsakmt *h, char *why, size_t size)
 	return 0;
 }
 
-int vcs_thunk_hsakmt_open(struct vcs_thunk **thunk, char *why, size_t size)
+static int open_kfd(struct vcs_thunk **thunk, char *why, size_t size)
 {
 	struct hsakmt *h = calloc(1, sizeof(*h));
 	HSAKMT_STATUS status;
@@ -798,4 +799,23 @@ int vcs_thunk_hsakmt_open(struct vcs_thunk **thunk, char *why, size_t size)
 	}
 	*thunk = &h->base;
 	return 0;
+}
+
+/*
+ * The library looks for free addresses, the arena's are fixed and the guest's
+ * choice as little as ours: so they are taken until it has found others.
+ */
+int vcs_thunk_hsakmt_open(struct vcs_thunk **thunk, char *why, size_t size)
+{
+	struct vcs_arena arena;
+	int ret;
+
+	ret = vcs_arena_init(&arena);
+	if (ret)
+		return vcs_explain(why, size, ret,
+				   "the addresses of the GPU are in use: %s",
+				   strerror(-ret));
+	ret = open_kfd(thunk, why, size);
+	vcs_arena_destroy(&arena);
+	return ret;
 }

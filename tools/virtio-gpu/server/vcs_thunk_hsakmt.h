@@ -10,9 +10,8 @@
 #include "vcs_thunk.h"
 
 /*
- * Open KFD. In a process that has no other thunk, and before what takes a fixed
- * range of addresses: the library reserves some of its own where it finds room,
- * and who comes second is told.
+ * Open KFD. In a process that has no other thunk, and before its arena: the
+ * library reserves addresses of its own, which will not be the arena's.
  *
  * Returns 0; -ENOENT: there is no library; -EPROTO: not one that is known;
  * -ENODEV: there is no KFD or no GPU; -EACCES: this user must not use it; or
