@@ -5,12 +5,11 @@
 #ifndef TESTS_ROCM_GUEST_H
 #define TESTS_ROCM_GUEST_H
 
+#include "aql.h"
 #include "rocm_ctx.h"
 
-#define DOORBELLS	8192U
 #define RING_SIZE	4096U
 #define NR_PACKETS	(RING_SIZE / 64)
-#define MAX_QUEUES	1024U
 
 /* Resources; blobs have the same ids. */
 enum {
@@ -21,17 +20,6 @@ enum {
 	SPARE,
 };
 
-/*
- * A guest's memory with all that a queue needs: a page of packets and one with
- * AMD's description of a queue and signals. They are no neighbours.
- */
-#define WRITE_PTR	56
-#define READ_PTR	128
-#define READ_PTR_OFFSET	136
-#define INACTIVE	192
-#define SIGNAL(n)	(1024 + 64 * (size_t)(n))
-
-#define INVALID		1
 #define DISPATCH	2
 #define BARRIER_AND	3
 
@@ -42,6 +30,9 @@ enum {
  * @addr: where the GPU has it
  * @ring: packets
  * @desc: description and signals
+ *
+ * The memory has all that a queue needs: a page of packets and one with AMD's
+ * description of a queue and signals. They are no neighbours.
  */
 struct guest {
 	struct ctx c;

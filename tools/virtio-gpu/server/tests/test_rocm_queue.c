@@ -5,33 +5,13 @@
  */
 #include <endian.h>
 #include <errno.h>
-#include <search.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
-#include <cmocka.h>
 
-#include "rocm_req.h"
-#include "vcs_context_rocm.h"
+#include "aql.h"
+#include "rocm_bare.h"
 #include "vcs_log.h"
-#include "vcs_thunk_sim.h"
-
-#define PAGE		4096UL
-#define SHM_SIZE	(80 * 4096U)
-#define SHM_ID		100
-#define RSP_AT		528U
-#define NR(a)		(sizeof(a) / sizeof((a)[0]))
-
-#define CPU		0
-#define GPU		1
-
-#define DOORBELLS	8192UL
-#define MAX_QUEUES	1024U
 
 /* Blobs, whose resources have the same ids. */
 enum {
@@ -45,76 +25,18 @@ enum {
 
 #define RING_SIZE	PAGE
 #define NR_PACKETS	(RING_SIZE / 64)
-
-/* AMD's description of a queue, from the begin of its memory; then signals. */
-#define WRITE_PTR	56
-#define READ_PTR	128
-#define READ_PTR_OFFSET	136
-#define INACTIVE	192
-#define SIGNAL(n)	(1024 + 64 * (size_t)(n))
 #define REASON		0	/* signal of INACTIVE */
 
 /* Types of packets, with the bit for what was before. */
-#define INVALID		1
 #define DISPATCH	0x0102
 #define BARRIER_AND	0x0103
 #define BARRIER_OR	0x0105
 
-static struct vcs_map_budget budget;
-static struct vcs_context *ctx;
-static const struct vcs_limits limits = VCS_LIMITS_DEFAULT;
-static struct vcs_stats stats;
-static struct vcs_thunk *thunk;
-static uint8_t *shm;
-static uint32_t seqno;
-
-/* The thunk with functions that fail, or tell that they were called. */
-static const struct vcs_thunk_ops *sim_ops;
-static struct vcs_thunk_ops ops;
-static int fail;
-static uint64_t elsewhere;
-static char calls[64];
 static struct vcs_thunk_queue seen;
 
 /* Memory of the queue, here and for the GPU. */
 static uint8_t *ring, *desc;
 static uint64_t ring_addr, desc_addr;
-
-/* The linker has the server's calls come here: how many may succeed, or -1. */
-static int memory_left = -1;
-
-void *__wrap_calloc(size_t n, size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__wrap_tsearch(const void *key, void **root, int (*cmp)(const void *,
-							      const void *));
-void *__real_tsearch(const void *key, void **root, int (*cmp)(const void *,
-							      const void *));
-
-static bool is_out_of_memory(void)
-{
-	if (memory_left < 0)
-		return false;
-	return !memory_left || !memory_left--;
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return is_out_of_memory() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_tsearch(const void *key, void **root, int (*cmp)(const void *,
-							      const void *))
-{
-	return is_out_of_memory() ? NULL : __real_tsearch(key, root, cmp);
-}
-
-static void called(char what)
-{
-	size_t n = strlen(calls);
-
-	if (n < sizeof(calls) - 1)
-		calls[n] = what;
-}
 
 static void my_deregister(struct vcs_thunk *t, void *addr)
 {
@@ -170,39 +92,6 @@ static void my_ring(struct vcs_thunk *t, uint64_t id, uint64_t value)
 	sim_ops->ring_doorbell(t, id, value);
 }
 
-/* As the worker does it. */
-static int add(uint32_t res_id, uint32_t flags, uint64_t blob_id, size_t size,
-	       uint8_t **addr)
-{
-	const struct vcs_resource_info info = {
-		.res_id = res_id,
-		.flags = flags,
-		.blob_id = blob_id,
-		.size = size,
-	};
-	const struct vgpu_run run = { .length = size };
-	struct vcs_window win = { 0 };
-	int fd, ret;
-
-	fd = memfd_create("ram", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(fd, (off_t)size), 0);
-	ret = ctx->ops->check_resource(ctx, &info);
-	if (!ret)
-		ret = ctx->ops->init_window(ctx, &info, &win);
-	if (!ret)
-		ret = vcs_window_append(&win, &run, 1, &fd, 1, &budget);
-	if (!ret)
-		ret = vcs_window_finish(&win);
-	if (!ret)
-		ret = ctx->ops->add_resource(ctx, &info, &win);
-	if (ret)
-		vcs_window_unmap(&win, &budget);
-	else if (addr)
-		*addr = win.addr;
-	close(fd);
-	return ret;
-}
-
 static int add_blob(uint32_t id, size_t size)
 {
 	return add(id, VGPU_RES_BLOB, id, size, NULL);
@@ -211,39 +100,6 @@ static int add_blob(uint32_t id, size_t size)
 static int remove_blob(uint32_t id)
 {
 	return ctx->ops->remove_resource(ctx, id);
-}
-
-static const uint8_t *rsp(void)
-{
-	return shm + RSP_AT;
-}
-
-/* Submits and returns ret; the seqno has advanced, and no more was written. */
-static int submit(struct rocm_req req)
-{
-	const uint32_t room = htole32(req.room);
-	uint32_t len;
-
-	rocm_set32(&req, 8, ++seqno);
-	rocm_set32(&req, 12, RSP_AT - 16);
-	memset(shm + RSP_AT, 0xee, SHM_SIZE - RSP_AT);
-	memcpy(shm + RSP_AT, &room, sizeof(room));
-	assert_int_equal(ctx->ops->submit(ctx, req.data, req.len), 0);
-	assert_int_equal(rocm_get32(shm, 0), seqno);
-	assert_int_equal(rocm_get32(shm, 8), 0);
-	len = rocm_get32(rsp(), 0);
-	assert_true(len >= 8 && len <= req.room);
-	assert_int_equal(rsp()[len], 0xee);
-	return (int)rocm_get32(rsp(), 4);
-}
-
-static void expect_zeros(uint32_t len)
-{
-	uint32_t i;
-
-	assert_int_equal(rocm_get32(rsp(), 0), len);
-	for (i = 8; i < len; i++)
-		assert_int_equal(rsp()[i], 0);
 }
 
 static int map_gpu(uint32_t res_id, uint64_t addr)
@@ -279,18 +135,9 @@ static void put64(uint8_t *mem, size_t at, uint64_t value)
 
 static int make_context(bool doorbells)
 {
-	vcs_log_set_level(VCS_LOG_ANSWER);
-	seqno = 0;
-	fail = 0;
-	elsewhere = 0;
-	memset(calls, 0, sizeof(calls));
-	memset(&stats, 0, sizeof(stats));
-	budget = (struct vcs_map_budget) { .left = 50000, .limit = 65530 };
-	thunk = vcs_thunk_sim_open();
-	if (!thunk)
+	if (!bare_open())
 		return -1;
-	sim_ops = thunk->ops;
-	ops = *sim_ops;
+	vcs_log_set_level(VCS_LOG_ANSWER);
 	ops.deregister = my_deregister;
 	ops.map_to_nodes = my_map;
 	ops.unmap = my_unmap;
@@ -298,7 +145,6 @@ static int make_context(bool doorbells)
 	ops.destroy_queue = my_destroy;
 	ops.update_queue = my_update;
 	ops.ring_doorbell = my_ring;
-	thunk->ops = &ops;
 	ctx = vcs_rocm_create(thunk, &limits, doorbells, &stats, &budget);
 	if (!ctx)
 		return -1;
@@ -333,11 +179,7 @@ static int setup_without_doorbells(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	memory_left = -1;
-	ctx->ops->destroy(ctx);
-	assert_int_equal(budget.left, 50000);
-	thunk->ops = &ops;
-	thunk->ops->close(thunk);
+	bare_close();
 	return 0;
 }
 
