@@ -1574,7 +1574,7 @@ TEST_F(rocm, packets_without_access)
 	size_t i;
 
 	if (!has_access(&self->c, self->node))
-		SKIP(return, "a GPU may take the context with it");
+		SKIP(return, "no SIM_ACCESS: a GPU that is real may take the context with it");
 	ASSERT_EQ(0, register_and_map(&self->c, self->node, mem,
 				      STUCK_PAGES * PAGE, &reg));
 	ASSERT_EQ(0, memory_get(MEMORY_TMPFS_RDONLY, &rdonly));
